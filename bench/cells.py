@@ -1,0 +1,104 @@
+"""Cells, one after the other: a finished one is kept, a failing one is recorded, the others go on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.measure.process import Outcome, run_isolated
+from bench.provenance import Surroundings
+from bench.results import AccuracyKey, CostKey, Figure, Record, ResultStore
+
+log = logging.getLogger(__name__)
+
+
+class CellFailed(Exception):
+    """A cell could not be finished; its text is the reason that the record keeps."""
+
+
+class CellMissing(Exception):
+    """A cell cannot be run as asked (no weights, say); its text is the reason that the record keeps."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell found."""
+
+    figures: Mapping[str, Figure]
+    series: Mapping[str, list[float | int | None]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    scores_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell to run: where its record goes, and how to get it."""
+
+    key: CostKey | AccuracyKey
+    run: Callable[[], CellResult]
+
+
+def run_cells(cells: Sequence[Cell], store: ResultStore, surroundings: Surroundings, *, again: bool) -> list[Record]:
+    """The records of all cells; those that finished earlier with this code on this machine are not run `again`."""
+    now = surroundings.provenance(started_at=datetime.now(UTC), wall_s=0)
+    records = []
+    for number, cell in enumerate(cells, 1):
+        title = f"[{number}/{len(cells)}] {cell.key.reranker}"
+        kept = None if again else store.finished(cell.key, now=now)
+        if kept is not None:
+            log.info("%s: kept from %s", title, kept.provenance.started_at)
+            records.append(kept)
+            continue
+        record = _run(cell, surroundings)
+        store.put(record)
+        records.append(record)
+        log.info("%s: %s%s (%.1f s)", title, record.status, f", {record.reason}" if record.reason else "",
+                 record.provenance.wall_s)
+    return records
+
+
+def _run(cell: Cell, surroundings: Surroundings) -> Record:
+    started_at, start = datetime.now(UTC), time.perf_counter()
+    found, status, reason = CellResult({}), "ok", None
+    try:
+        found = cell.run()
+    except CellMissing as error:
+        status, reason = "missing", str(error)
+    except CellFailed as error:
+        status, reason = "failed", str(error)
+    provenance = surroundings.provenance(started_at=started_at, wall_s=time.perf_counter() - start)
+    return Record(
+        key=cell.key, status=status, reason=reason, figures=dict(found.figures), series=dict(found.series),
+        notes=list(found.notes), scores_sha256=found.scores_sha256, provenance=provenance,
+    )
+
+
+def isolated(
+    target: str,
+    payload: dict[str, Any],
+    *,
+    threads: int,
+    timeout_s: float,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """What `target` ("module:function") returns for `payload` in a process of its own; CellFailed when it does not."""
+    outcome: Outcome = run_isolated(target, payload, timeout_s=timeout_s, threads=threads, on_progress=progress)
+    if outcome.status != "ok" or outcome.result is None:
+        raise CellFailed(outcome.reason)
+    return dict(outcome.result)
+
+
+def exit_code(records: Sequence[Record]) -> int:
+    """Of the whole command: 0, or 1 when a cell failed, or 2 when one failed for bad input."""
+    reasons = [record.reason or "" for record in records if record.status == "failed"]
+    if any(_is_bad_input(reason) for reason in reasons):
+        return 2
+    return 1 if reasons else 0
+
+
+def _is_bad_input(reason: str) -> bool:
+    return reason.startswith(tuple(f"{kind}: " for kind in ("BenchError", "RerankError")))

@@ -1,0 +1,67 @@
+"""What every command shares: the console, progress bars, and errors that end with exit code 2."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.errors import BenchError
+from rerankers.errors import RerankError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+console = Console(stderr=True, soft_wrap=True)
+
+
+def run(command: Callable[..., Any]) -> None:
+    """Runs a command's function as a command line program."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", datefmt="%H:%M:%S", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+    app.command()(command)
+    try:
+        app(standalone_mode=False)
+    except (BenchError, RerankError) as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(BAD_INPUT)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        console.print("interrupted: the same command goes on where it stopped", style="yellow")
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # click's own usage errors
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", BAD_INPUT))
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with the time left; off where the output is not a terminal, but for one closing line."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show

@@ -1,0 +1,203 @@
+"""What one re-ranker costs per 100 candidates: the cost cell, in three passes that each run in a process of their own.
+
+Counting changes the program that is counted, and timing needs what memory measuring frees; so latency, memory and
+FLOPs are taken apart, on the same inputs, and the hash of the scores shows that they saw the same program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+import rerankers
+from bench.cells import CellFailed, CellResult, isolated
+from bench.features.synthetic import workload
+from bench.measure import count, device_memory, host_memory, matmul_peak, time_calls
+from bench.results import CostKey, Figure
+from rerankers import Ranking, Reranker
+from rerankers.registry import Inputs, Spec, parse, variant_of
+
+MEMORY_RUNS = 3
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class CostTask:
+    """One cost cell, as JSON can carry it."""
+
+    reranker: str
+    device: str
+    dtype: str
+    candidates: int
+    seed: int
+    warmup: int
+    runs: int
+
+    def prepared(self) -> tuple[Reranker, Callable[[], Ranking], dict[str, Any]]:
+        """The re-ranker, the call that is measured, and the inputs of that call."""
+        spec = parse(self.reranker)
+        reranker = rerankers.build(spec, allow_random=True, seed=self.seed)
+        inputs = asdict(variant_of(spec).inputs)
+        query, candidates, similarity = workload(candidates=self.candidates, seed=self.seed, **inputs)
+        query, candidates = query.to(self.device), candidates.to(self.device)
+        if (network := reranker.module()) is not None:
+            network.to(self.device)
+        ranked = {"query": query, "candidates": candidates}
+        return reranker, lambda: reranker.ranking(query, candidates, similarity), ranked
+
+
+def describe_inputs(inputs: Inputs) -> str:
+    """The sizes of a workload, as tables print them."""
+    parts = []
+    if inputs.local_dim:
+        parts.append(f"{inputs.query_locals} x {inputs.candidate_locals} locals of {inputs.local_dim}")
+    if inputs.global_dim:
+        parts.append(f"globals of {inputs.global_dim}")
+    return ", ".join(parts)
+
+
+def latency(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """First pass: the cold call, the warm-up, the measured calls, and the machine's matrix product beside them."""
+    task = CostTask(**payload)
+    _, call, _ = task.prepared()
+    timing, ranking = time_calls(call, warmup=task.warmup, runs=task.runs, device=task.device)
+    peak = matmul_peak(task.dtype, device=task.device)
+    return {
+        "cold_ms": timing.cold_ms,
+        "samples_ms": list(timing.samples_ms),
+        "summary": asdict(timing.summary),
+        "noise": asdict(timing.noise),
+        "noisy": timing.noise.noisy,
+        "peak_gflop_per_s": peak / GIGA,
+        "scores_sha256": scores_sha256(ranking),
+    }
+
+
+def memory(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """Second pass: peaks of host and device over MEMORY_RUNS calls, after one call that loads what is loaded once."""
+    task = CostTask(**payload)
+    _, call, _ = task.prepared()
+    call()
+
+    def calls() -> Ranking:
+        for _ in range(MEMORY_RUNS):
+            ranking = call()
+        return ranking
+
+    device, _ = device_memory(calls, device=task.device)
+    host, ranking = host_memory(calls)
+    return {"host": asdict(host), "device": asdict(device), "scores_sha256": scores_sha256(ranking)}
+
+
+def flops(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """Third pass: parameters, and the three witnesses of the FLOPs."""
+    task = CostTask(**payload)
+    reranker, call, inputs = task.prepared()
+    network = reranker.module()
+    form = reranker.closed_form(*reranker.readable(**inputs))
+    found: dict[str, Any] = {
+        "parameters": 0 if network is None else sum(parameter.numel() for parameter in network.parameters()),
+        "uncounted": reranker.uncounted,
+        "scores_sha256": scores_sha256(call()),
+    }
+    if reranker.uncounted is None:
+        counted = count(call, closed_form=None if form is None else form.executed)
+        found |= {
+            "algorithmic": None if form is None else form.algorithmic,
+            "witnesses": {witness.name: asdict(witness) for witness in counted.witnesses},
+            "verdict": counted.verdict,
+            "explanation": counted.explanation,
+        }
+    return found
+
+
+def scores_sha256(ranking: Ranking) -> str:
+    """Of what the candidates were sorted by, so that two runs can be shown to be the same."""
+    key = ranking.key.detach().to("cpu", torch.float32).contiguous().numpy()
+    return hashlib.sha256(key.astype("<f4").tobytes()).hexdigest()
+
+
+def measure(spec: Spec, key: CostKey, *, threads: int, seed: int, warmup: int, runs: int, timeout_s: float) -> CellResult:
+    """All passes of one cell. CellFailed when a pass fails, the witnesses disagree or the passes saw different scores."""
+    task = asdict(CostTask(str(spec), key.device, key.dtype, key.candidates, seed, warmup, runs))
+    found = {
+        name: isolated(f"bench.cost:{name}", task, threads=threads, timeout_s=timeout_s)
+        for name in ("latency", "memory", "flops")
+    }
+    hashes = {name: one["scores_sha256"] for name, one in found.items()}
+    if len(set(hashes.values())) != 1:
+        raise CellFailed(f"the passes gave different scores: {hashes}")
+    if found["flops"].get("verdict") == "disagree":
+        raise CellFailed(found["flops"]["explanation"])
+    figures = _flops_figures(found["flops"]) | _latency_figures(found["latency"]) | _memory_figures(found["memory"])
+    figures |= _rates(figures)
+    notes = [f"random weights, seed {seed}"] if found["flops"]["parameters"] else []
+    if found["latency"]["noisy"]:
+        noise = found["latency"]["noise"]
+        notes.append(
+            f"noisy: {noise['involuntary_switches']} involuntary switches"
+            + (f", {noise['steal_share']:.1%} steal" if noise["steal_share"] is not None else "")
+        )
+    series = {"latency_samples_ms": found["latency"]["samples_ms"]}
+    return CellResult(figures, series, notes, hashes["latency"])
+
+
+def _latency_figures(found: dict[str, Any]) -> dict[str, Figure]:
+    summary = found["summary"]
+    names = {"mean": "mean", "std": "std", "median": "median", "min": "minimum", "p95": "p95"}
+    return {f"latency_{name}_ms": Figure(value=summary[source]) for name, source in names.items()} | {
+        "cold_ms": Figure(value=found["cold_ms"]),
+        "peak_gflop_per_s": Figure(value=found["peak_gflop_per_s"]),
+    }
+
+
+def _memory_figures(found: dict[str, Any]) -> dict[str, Figure]:
+    host, device = found["host"], found["device"]
+    delta = None if host["peak_bytes"] is None else host["peak_bytes"] - host["baseline_bytes"]
+    values = {
+        "baseline_rss_bytes": (host["baseline_bytes"], host), "peak_rss_bytes": (host["peak_bytes"], host),
+        "delta_rss_bytes": (delta, host), "delta_anon_bytes": (host["anon_bytes"], host),
+        "delta_file_bytes": (host["file_bytes"], host),
+        "device_allocated_bytes": (device["allocated_bytes"], device),
+        "device_reserved_bytes": (device["reserved_bytes"], device),
+    }
+    return {name: _figure(value, part["reason"]) for name, (value, part) in values.items()}
+
+
+def _flops_figures(found: dict[str, Any]) -> dict[str, Figure]:
+    parameters = {"parameters": Figure(value=found["parameters"])}
+    if found["uncounted"]:
+        names = ("executed", "algorithmic", "dispatcher", "closed_form", "deepspeed")
+        return parameters | {f"gflops_{name}": Figure(reason=found["uncounted"]) for name in names}
+    witnesses = {
+        f"gflops_{name.replace(' ', '_')}": _figure(None if one["flops"] is None else one["flops"] / GIGA, one["reason"])
+        for name, one in found["witnesses"].items()
+    }
+    algorithmic = found["algorithmic"]
+    return parameters | witnesses | {
+        "gflops_executed": witnesses["gflops_dispatcher"],
+        "gflops_algorithmic": _figure(
+            None if algorithmic is None else algorithmic / GIGA, "this re-ranker gives no closed form"
+        ),
+    }
+
+
+def _rates(figures: dict[str, Figure]) -> dict[str, Figure]:
+    """FLOP/s reached, and its share of what a matrix product reached in the same run."""
+    work, median = figures["gflops_executed"], figures["latency_median_ms"].value
+    if work.value is None or not median:
+        return {name: Figure(reason=work.reason or "no time passed") for name in _RATES}
+    reached = float(work.value) / (float(median) / 1e3)
+    return dict(zip(_RATES, (Figure(value=reached), Figure(value=reached / float(figures["peak_gflop_per_s"].value or 1))),
+                    strict=True))
+
+
+_RATES = ("achieved_gflop_per_s", "fraction_of_peak")
+
+
+def _figure(value: float | int | None, reason: str | None) -> Figure:
+    return Figure(reason=reason or "not measured") if value is None else Figure(value=value)

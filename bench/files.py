@@ -1,0 +1,63 @@
+"""Files that are whole or not there: written beside, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.errors import BenchError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the place of `path` if the block succeeds, else it is removed.
+
+    Raises BenchError when the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, all of it or nothing."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf8")
+
+
+def unwritable(path: Path, error: OSError) -> BenchError:
+    """The error for a file that could not be written."""
+    cures = {
+        errno.ENOSPC: "Free some space, then run the command again: it goes on where it stopped.",
+        errno.EDQUOT: "Free some of your quota, then run the command again: it goes on where it stopped.",
+        errno.EROFS: "Choose another folder, for this file system is read-only.",
+        errno.EACCES: "Choose a folder that you may write to.",
+        errno.EPERM: "Choose a folder that you may write to.",
+    }
+    return BenchError(
+        f"cannot write {path} ({error.strerror or error})",
+        wanted="a writable folder with free space",
+        cure=cures.get(error.errno or 0, "Check the folder, then run the command again."),
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Reference cases of official implementations, run against this project: `python -m bench.parity FOLDER...`."""

@@ -1,0 +1,33 @@
+"""Where things are kept on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bench.files import unwritable
+
+DEFAULT_RECORDS = Path("reports/records")
+
+
+def cache_folder(chosen: Path | None) -> Path:
+    """Images and descriptors: the folder chosen, or $RERANK_CACHE, or the user's cache folder. Made if need be."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return _writable(chosen or Path(os.environ.get("RERANK_CACHE") or Path(base) / "rerank-bench"))
+
+
+def records_folder(chosen: Path) -> Path:
+    """Records of cells. Made if need be."""
+    return _writable(chosen)
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, proved to be writable before any work is done; BenchError otherwise."""
+    probe = folder / f".writable.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return folder

@@ -1,0 +1,91 @@
+"""From images to candidates: data set -> descriptors -> shortlist, each step cached."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import datasets
+from bench.datasets import Dataset
+from bench.errors import BenchError
+from bench.features import DescriptorStore, ImageRef, Vocabulary, describe
+from bench.search import Shortlist, search
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """How images are described: RootSIFT, the strongest `locals`, and a VLAD of them whitened to `global_dim`.
+
+    training: the data set that the words and the whitening are learnt on; never the one that is evaluated.
+    """
+
+    locals: int = 500
+    words: int = 64
+    global_dim: int = 256
+    training: str = "facades-train"
+
+    @property
+    def name(self) -> str:
+        return f"RootSIFT-{self.locals} + VLAD-{self.words}-{self.global_dim} ({self.training})"
+
+    @property
+    def slug(self) -> str:
+        return f"rootsift{self.locals}-vlad{self.words}-{self.global_dim}-{self.training}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that re-ranking one data set needs."""
+
+    dataset: Dataset
+    queries: DescriptorStore
+    gallery: DescriptorStore
+
+    def first_stage(self, length: int | None = None) -> Shortlist:
+        """The exact first-stage lists, whole unless a length is given."""
+        return search(self.queries.global_descriptors, self.gallery.global_descriptors, length)
+
+
+def prepare(name: str, descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Prepared:
+    """The data set `name` (or the folder it names), described and ready; what is cached already is used as it is."""
+    with progress(f"data set {name}") as shown:
+        dataset = datasets.load(name, cache=cache, workers=workers, progress=shown)
+    gallery = [ImageRef(path) for path in dataset.gallery_paths]
+    queries = [
+        ImageRef(path, truth.box) for path, truth in zip(dataset.query_paths, dataset.truth.truths, strict=True)
+    ]
+    vocabulary = learn_vocabulary(descriptors, cache=cache, workers=workers, progress=progress)
+    folder = cache / "descriptors" / f"{dataset.name}-{dataset.sha256[:12]}" / descriptors.slug
+    stores = {}
+    for side, images in (("queries", queries), ("gallery", gallery)):
+        with progress(f"{side} of {dataset.name}") as shown:
+            stores[side] = describe(
+                images, folder / side, vocabulary=vocabulary, length=descriptors.locals, workers=workers, progress=shown
+            )
+    return Prepared(dataset, stores["queries"], stores["gallery"])
+
+
+def learn_vocabulary(descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Vocabulary:
+    """The VLAD vocabulary, learnt once on the training set and cached."""
+    path = cache / "vocabularies" / f"{descriptors.slug}.safetensors"
+    if path.exists():
+        return Vocabulary.load(path)
+    with progress(f"data set {descriptors.training}") as shown:
+        training = datasets.load(descriptors.training, cache=cache, workers=workers, progress=shown)
+    images = [ImageRef(path) for path in training.gallery_paths]
+    if not images:
+        raise BenchError(f"no images in {descriptors.training}", wanted="some to learn from", cure="Render it again.")
+    folder = cache / "descriptors" / descriptors.training / descriptors.slug
+    with progress(f"descriptors of {descriptors.training}") as shown:
+        store = describe(images, folder, vocabulary=None, length=descriptors.locals, workers=workers, progress=shown)
+    log.info("learning %d visual words and their whitening to %d dimensions", descriptors.words, descriptors.global_dim)
+    vocabulary = Vocabulary.learn(store, words=descriptors.words, dim=descriptors.global_dim)
+    vocabulary.save(path)
+    return vocabulary

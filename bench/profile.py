@@ -1,0 +1,69 @@
+"""What every re-ranker costs per 100 candidates: `python -m bench.profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from bench.cells import Cell, exit_code, run_cells
+from bench.console import console, run
+from bench.cost import describe_inputs, measure
+from bench.errors import BenchError
+from bench.measure import machine
+from bench.places import DEFAULT_RECORDS, records_folder
+from bench.provenance import Surroundings, command_line
+from bench.reporting import cost_table
+from bench.results import CostKey, ResultStore
+from rerankers.registry import Spec, parse, variant_of
+
+#: The cells of the default comparison, each at its published size.
+DEFAULT = (
+    "none",
+    "sg-rerank",
+    "ransac:affine",
+    "ransac:homography",
+    "ames:dinov2-50",
+    "ames:dinov2",
+    "ames:dinov2-binarized",
+    "ames:768",
+)
+
+
+def main(
+    rerankers: Annotated[str, typer.Option(help="Comma-separated: family[:variant].")] = ",".join(DEFAULT),
+    candidates: Annotated[int, typer.Option(help="Candidates of the one query.", min=1)] = 100,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    warmup: Annotated[int, typer.Option(help="Calls before the measured ones.", min=0)] = 10,
+    runs: Annotated[int, typer.Option(help="Measured calls.", min=1)] = 10,
+    records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
+    threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and inputs.")] = 0,
+    timeout: Annotated[float, typer.Option(help="Seconds that one pass of a cell may take.", min=1)] = 1800,
+    again: Annotated[bool, typer.Option(help="Measure cells again that this code has finished on this machine.")] = False,
+) -> None:
+    """Measures parameters, FLOPs, latency and peak memory of every re-ranker, and keeps a record of each."""
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise BenchError(f"device {device!r}", wanted="cpu, or a CUDA device that is there", cure="Pass --device cpu.")
+    specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))
+    store = ResultStore(records_folder(records))
+    surroundings = Surroundings(threads or machine().cores, seed, command_line("bench.profile"))
+
+    def cell(spec: Spec) -> Cell:
+        key = CostKey(
+            reranker=str(spec), device=device, dtype="float32", candidates=candidates,
+            inputs=describe_inputs(variant_of(spec).inputs),
+        )
+        return Cell(key, lambda: measure(
+            spec, key, threads=surroundings.threads, seed=seed, warmup=warmup, runs=runs, timeout_s=timeout
+        ))
+
+    found = run_cells([cell(spec) for spec in specs], store, surroundings, again=again)
+    console.print(cost_table(found).markdown(), markup=False, highlight=False)
+    raise typer.Exit(exit_code(found))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,89 @@
+"""Where a record comes from: commit, code, machine, versions, command."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench.measure.machine import machine, versions
+from bench.results import Provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+#: What may change a figure; the reports only print it.
+MEASURED_BY = ("rerankers/**/*.py", "bench/**/*.py")
+NOT_MEASURED_BY = ("bench/reporting", "bench/report.py")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all cells of one command share."""
+
+    threads: int
+    seed: int
+    command: str
+
+    def provenance(self, *, started_at: datetime, wall_s: float) -> Provenance:
+        commit, dirty = git_state()
+        here = machine()
+        return Provenance(
+            project_version=_own_version(),
+            commit=commit,
+            dirty=dirty,
+            code_sha256=code_sha256(),
+            command=self.command,
+            started_at=started_at.astimezone(UTC).isoformat(timespec="seconds"),
+            wall_s=round(wall_s, 3),
+            seed=self.seed,
+            threads=self.threads,
+            fingerprint=here.fingerprint,
+            machine={name: value if value is None or isinstance(value, str | int | float) else str(value)
+                     for name, value in asdict(here).items() if name != "fingerprint"},
+            versions=versions(),
+        )
+
+
+def command_line(module: str) -> str:
+    """The command as a reader would type it."""
+    return " ".join(["python", "-m", module, *sys.argv[1:]])
+
+
+@cache
+def code_sha256() -> str:
+    """Of the code that decides a figure, whether committed or not: a record of other code is measured again."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in MEASURED_BY for path in ROOT.glob(pattern)):
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(NOT_MEASURED_BY):
+            digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, whether the code differs from it); (None, None) outside a git checkout."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None, None
+    changed = _git("status", "--porcelain", "--untracked-files=all", "--", "rerankers", "bench")
+    return commit, bool(changed)
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _own_version() -> str:
+    try:
+        return version("rerank-bench")
+    except PackageNotFoundError:
+        return "not installed"

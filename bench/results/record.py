@@ -1,0 +1,96 @@
+"""The record of one cell: what was run, on what, at which commit, and every figure or the reason why it is missing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "failed", "missing"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Figure(_Frozen):
+    """A number, or the reason why there is none; never both, never neither."""
+
+    value: float | int | None = None
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Figure:
+        if (self.value is None) == (not self.reason):
+            raise ValueError("a figure has either a value or a reason for its absence")
+        return self
+
+
+class CostKey(_Frozen):
+    """A re-ranker on synthetic inputs of the published size."""
+
+    kind: Literal["cost"] = "cost"
+    reranker: str
+    device: str
+    dtype: str
+    candidates: int
+    inputs: str = Field(description="sizes of the inputs, e.g. '600 x 50 locals of 768'")
+
+
+class AccuracyKey(_Frozen):
+    """A re-ranker on a data set."""
+
+    kind: Literal["accuracy"] = "accuracy"
+    reranker: str
+    dataset: str
+    dataset_sha256: str
+    descriptors: str
+    shortlist: int
+    policy: str = Field(description="what happens to junk images before re-ranking")
+    weights: str = Field(description="'none', 'random', or the checkpoint's name and hash")
+
+
+Key = Annotated[CostKey | AccuracyKey, Field(discriminator="kind")]
+
+
+class Provenance(_Frozen):
+    """Where a record comes from. Two records compare only when fingerprint and threads agree."""
+
+    project_version: str
+    commit: str | None
+    dirty: bool | None
+    code_sha256: str
+    command: str
+    started_at: str
+    wall_s: float
+    seed: int
+    threads: int
+    fingerprint: str
+    machine: dict[str, str | int | float | None]
+    versions: dict[str, str]
+
+
+class Record(_Frozen):
+    """One cell. `series` holds what is plotted: per-query AP, latency samples."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    key: Key
+    status: Status
+    reason: str | None = None
+    figures: dict[str, Figure] = {}
+    series: dict[str, list[float | int | None]] = {}
+    notes: list[str] = []
+    scores_sha256: str | None = None
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _reason_when_not_ok(self) -> Record:
+        if self.status != "ok" and not self.reason:
+            raise ValueError("a cell that is not ok says why")
+        return self
+
+    def figure(self, name: str) -> Figure:
+        """A figure by name; one that was never taken carries the cell's reason, or says so."""
+        return self.figures.get(name) or Figure(reason=self.reason or "not measured")

@@ -1,0 +1,103 @@
+"""`nox -s main` does the main job, `nox -s tests` checks the code; `nox -l` lists the rest.
+
+All sessions share one environment, .nox/suite: torch is large, and is installed once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import venv
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["main"]
+
+ROOT = Path(__file__).parent
+SUITE = ROOT / ".nox" / "suite"
+INSTALLED_FROM = ("pyproject.toml", "constraints.txt")
+
+
+def suite(session: nox.Session) -> str:
+    """The interpreter of the shared environment, made or brought up to date first."""
+    wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in INSTALLED_FROM)).hexdigest()
+    python = SUITE / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    stamp = SUITE / "installed"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        session.log(f"installing into {SUITE.relative_to(ROOT)} (once; a few minutes)")
+        stamp.unlink(missing_ok=True)
+        venv.create(SUITE, with_pip=True, clear=not python.exists())
+        install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
+        # torch first, so that what depends on it builds and resolves against the pinned one
+        session.run(*install, "torch", external=True)
+        session.run(*install, "--editable", f"{ROOT}[test,lint]", external=True)
+        stamp.write_text(wanted)
+    return str(python)
+
+
+def bench(session: nox.Session, command: str, *arguments: str) -> None:
+    session.run(suite(session), "-m", f"bench.{command}", *arguments, external=True)
+
+
+@nox.session
+def main(session: nox.Session) -> None:
+    """Profile, accuracy on the default data, report."""
+    bench(session, "profile")
+    bench(session, "accuracy", "--shortlist", "400")
+    bench(session, "report")
+
+
+@nox.session
+def profile(session: nox.Session) -> None:
+    """What every re-ranker costs per 100 candidates, then the tables; arguments go to bench.profile."""
+    bench(session, "profile", *session.posargs)
+    bench(session, "report")
+
+
+@nox.session
+def accuracy(session: nox.Session) -> None:
+    """What every re-ranker earns on the default data; arguments go to bench.accuracy."""
+    bench(session, "accuracy", *(session.posargs or ("--shortlist", "400")))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests but for the slow ones; arguments go to pytest."""
+    pytest(session, "-m", "not slow")
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The slow tests."""
+    pytest(session, "-m", "slow")
+
+
+@nox.session(name="bench")
+def benchmarks(session: nox.Session) -> None:
+    """Benchmarks of the evaluator, the first stage, RANSAC and the harness itself."""
+    pytest(session, "tests/benchmarks", "--benchmark-only", "--benchmark-group-by=group")
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Every reference case in the repository; arguments name other folders."""
+    bench(session, "parity", *(session.posargs or sorted(map(str, (ROOT / "tests" / "golden").iterdir()))))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and types."""
+    python = suite(session)
+    session.run(python, "-m", "ruff", "check", external=True)
+    session.run(python, "-m", "ruff", "format", "--check", external=True)
+    session.run(python, "-m", "mypy", external=True)
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    session.run(
+        suite(session), "-m", "pytest", *arguments, *session.posargs, external=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )

@@ -1,0 +1,221 @@
+"""The whole contract between a re-ranker and whoever runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rerankers.errors import RerankError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Descriptors of n images. A field is None when it was not extracted.
+
+    global_: (n, G) global descriptors.
+    local: (n, L, D) local descriptors, strongest first, padded with zeros.
+    xy: (n, L, 2) their positions in pixels of the image that was described.
+    scale: (n, L) their scales (pixels, or an index into the extractor's scales).
+    valid: (n, L) bool, True for a real descriptor, False for padding.
+    weight: (n, L) strength given by the detector.
+    dense: n feature maps (C, H, W), whose sizes may differ.
+    """
+
+    global_: Tensor | None = None
+    local: Tensor | None = None
+    xy: Tensor | None = None
+    scale: Tensor | None = None
+    valid: Tensor | None = None
+    weight: Tensor | None = None
+    dense: tuple[Tensor, ...] | None = None
+
+    def __len__(self) -> int:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                return len(value)
+        return 0
+
+    def __getitem__(self, images: slice | Tensor) -> Features:
+        """The chosen images: a slice, or a tensor of indices or booleans."""
+
+        def take(value: Tensor | tuple[Tensor, ...] | None) -> Tensor | tuple[Tensor, ...] | None:
+            if not isinstance(value, tuple):
+                return None if value is None else value[images]
+            if isinstance(images, slice):
+                return value[images]
+            chosen = torch.arange(len(value))[images]
+            return tuple(value[int(i)] for i in chosen)
+
+        return Features(**{f.name: take(getattr(self, f.name)) for f in fields(self)})
+
+    def truncated(self, length: int) -> Features:
+        """The first `length` local descriptors of every image."""
+        kept = {
+            name: value[:, :length]
+            for name in ("local", "xy", "scale", "valid", "weight")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **kept)
+
+    def to(self, device: str | torch.device) -> Features:
+        """The same features on another device."""
+
+        def move(value: Tensor | tuple[Tensor, ...] | None) -> Tensor | tuple[Tensor, ...] | None:
+            if isinstance(value, tuple):
+                return tuple(one.to(device) for one in value)
+            return None if value is None else value.to(device)
+
+        return Features(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Closed form of the matrix products and convolutions of one `score` call, 2 per multiply-add.
+
+    executed: what this implementation runs.
+    algorithmic: what the method's definition asks for, without masked or unread results.
+    """
+
+    executed: int
+    algorithmic: int
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """order: (k,) positions of the candidates, best first. key: (k,) what they were sorted by."""
+
+    order: Tensor
+    key: Tensor
+
+
+def best_first(key: Tensor) -> Tensor:
+    """Positions of `key` (k,) in descending order; a tie keeps the first-stage order."""
+    return torch.argsort(key, dim=-1, descending=True, stable=True)
+
+
+class Reranker(ABC):
+    """Orders the candidates of one query.
+
+    A subclass names the fields it `needs`, whether it is pair-wise or list-wise, and gives `score`.
+    Checking, sorting and ties are settled here once.
+    """
+
+    needs: Sequence[str] = ()
+    kind: Literal["pair-wise", "list-wise"] = "pair-wise"
+    #: How many local descriptors it reads, strongest first; None: as many as there are.
+    query_locals: int | None = None
+    candidate_locals: int | None = None
+    #: Why its FLOPs cannot be counted; None when they can.
+    uncounted: str | None = None
+
+    @abstractmethod
+    def score(self, query: Features, candidates: Features) -> Tensor:
+        """Scores (k,) of the k candidates for the one image in `query`; higher is better."""
+
+    def sort_key(self, query: Features, candidates: Features, similarity: Tensor) -> Tensor:
+        """What the candidates are sorted by, (k,); `score` unless first-stage similarities (k,) join in."""
+        return self.score(query, candidates)
+
+    def closed_form(self, query: Features, candidates: Features) -> Flops | None:
+        """FLOPs of `score` on inputs of these shapes; None where no formula holds."""
+        return None
+
+    def module(self) -> torch.nn.Module | None:
+        """The network inside, for counting parameters; None for a method without any."""
+        return None
+
+    def ranking(self, query: Features, candidates: Features, similarity: Tensor) -> Ranking:
+        """Checked inputs, scores and order of the candidates.
+
+        query: one image. candidates: k images in first-stage order. similarity: (k,), descending.
+        Raises RerankError when a needed field is missing, misshapen or not finite.
+        """
+        query, candidates = self.readable(query, candidates)
+        if similarity.shape != (len(candidates),):
+            raise RerankError(
+                f"similarity of shape {tuple(similarity.shape)} for {len(candidates)} candidates",
+                wanted="one first-stage similarity a candidate",
+                cure="Pass the row of the shortlist that belongs to these candidates.",
+            )
+        if len(candidates) == 0:
+            return Ranking(torch.empty(0, dtype=torch.int64), torch.empty(0))
+        with torch.inference_mode():
+            key = self.sort_key(query, candidates, similarity)
+        if key.shape != (len(candidates),) or bool(torch.isnan(key).any()):
+            raise RerankError(
+                f"{type(self).__name__} gave scores of shape {tuple(key.shape)}"
+                f" with {int(torch.isnan(key).sum())} NaN",
+                wanted=f"{len(candidates)} numbers",
+                cure="The checkpoint or the descriptors are damaged: check both.",
+            )
+        return Ranking(best_first(key), key)
+
+    def rank(self, query: Features, candidates: Features, similarity: Tensor) -> Tensor:
+        """Positions (k,) of the candidates, best first. See `ranking`."""
+        return self.ranking(query, candidates, similarity).order
+
+    def readable(self, query: Features, candidates: Features) -> tuple[Features, Features]:
+        """Both sides cut to what this re-ranker reads, or a RerankError."""
+        if len(query) != 1:
+            raise RerankError(
+                f"{len(query)} queries", wanted="one query a call", cure="Slice the features: features[i:i + 1]."
+            )
+        if self.query_locals is not None:
+            query = query.truncated(self.query_locals)
+        if self.candidate_locals is not None:
+            candidates = candidates.truncated(self.candidate_locals)
+        for side, features in (("query", query), ("candidates", candidates)):
+            check(features, self.needs, side)
+        for name in ("global_", "local"):
+            if name in self.needs:
+                widths = getattr(query, name).shape[-1], getattr(candidates, name).shape[-1]
+                if widths[0] != widths[1]:
+                    raise RerankError(
+                        f"{name} descriptors {widths[0]} wide for the query and {widths[1]} for the candidates",
+                        wanted="one width",
+                        cure="Extract both sides with the same descriptor.",
+                    )
+        return query, candidates
+
+
+_RANKS = {"global_": 2, "local": 3, "xy": 3, "scale": 2, "valid": 2, "weight": 2}
+
+
+def check(features: Features, needs: Sequence[str], side: str) -> None:
+    """Raises RerankError unless every needed field is there, rightly shaped and finite."""
+    for name in needs:
+        value = getattr(features, name)
+        if value is None:
+            raise RerankError(
+                f"{side} without {name.rstrip('_')!r}",
+                wanted=f"the fields {', '.join(need.rstrip('_') for need in needs)}",
+                cure="Extract them, or choose a re-ranker that does without.",
+            )
+        for part in value if name == "dense" else (value,):
+            if name in _RANKS and part.ndim != _RANKS[name]:
+                raise RerankError(
+                    f"{side} field {name.rstrip('_')!r} of shape {tuple(part.shape)}",
+                    wanted=f"{_RANKS[name]} dimensions, the first for the images",
+                    cure="See rerankers.Features for the layout.",
+                )
+            if part.is_floating_point() and not bool(torch.isfinite(part).all()):
+                bad = int((~torch.isfinite(part)).sum())
+                raise RerankError(
+                    f"{side} field {name.rstrip('_')!r} with {bad} values that are NaN or infinite",
+                    wanted="finite numbers",
+                    cure="Extract this image again, or remove it from the data set.",
+                )
+        if name in ("xy", "scale", "valid", "weight") and features.local is not None:
+            if value.shape[:2] != features.local.shape[:2]:
+                raise RerankError(
+                    f"{side} field {name!r} of shape {tuple(value.shape)}"
+                    f" beside local descriptors of shape {tuple(features.local.shape)}",
+                    wanted="the same images and descriptors in both",
+                    cure="Read both from one store.",
+                )

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from bench.errors import BenchError, unknown_name
+from bench.files import replacing, write_text
+
+
+def test_write_text_replaces_the_whole_file(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "first")
+    write_text(path, "second")
+    assert path.read_text() == "second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as beside:
+        beside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("code", "cure"), [(errno.ENOSPC, "Free some space"), (errno.EROFS, "Choose another folder")])
+def test_a_full_disk_and_a_read_only_one_are_told_apart(tmp_path, monkeypatch, code, cure):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(BenchError, match=cure):
+        write_text(tmp_path / "file.txt", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="cannot write"):
+        write_text(tmp_path / "file" / "inside.txt", "text")
+
+
+def test_unknown_name_lists_what_exists_and_the_nearest():
+    message = str(unknown_name("data set", "facade", ["facades", "other"]))
+    assert "facades, other" in message and "Did you mean 'facades'?" in message

@@ -1,0 +1,24 @@
+"""Helpers that several tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ROOT / "tests" / "golden"
+
+
+def reference_folder() -> Path:
+    """Where the full set of reference cases lies, if anywhere: $RERANK_GOLDEN or ../shared/golden."""
+    return Path(os.environ.get("RERANK_GOLDEN", ROOT.parent / "shared" / "golden"))
+
+
+def golden(name: str) -> Path:
+    """The folder of a reference case: in the repository, or in the reference folder; else the test is skipped."""
+    for folder in (SMALL / name, reference_folder() / name):
+        if (folder / "case.json").exists() or (folder / "full_size.json").exists():
+            return folder
+    pytest.skip(f"reference case {name} is larger than 1 MB and $RERANK_GOLDEN names no folder that holds it")
