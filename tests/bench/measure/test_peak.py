@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from bench.errors import BenchError
+from bench.measure import peak
+from bench.measure.clock import Noise, Timing
+
+
+def test_rate_is_flops_over_the_median(monkeypatch):
+    noise = Noise(wall_s=1.0, cpu_s=1.0, involuntary_switches=0, steal_share=None)
+    timing = Timing(device="cpu", warmup=2, cold_ms=9.0, samples_ms=(1.0, 2.0, 50.0), wall_ms=3.0, noise=noise)
+    products = []
+
+    def time_calls(call, **options):
+        products.append((tuple(call().shape), options["runs"]))
+        return timing, None
+
+    monkeypatch.setattr(peak, "time_calls", time_calls)
+    assert peak.matmul_peak(size=100, runs=3) == 2 * 100**3 / 0.002
+    assert products == [((100, 100), 3)]
+
+
+@pytest.mark.parametrize("dtype", peak.DTYPES)
+def test_every_dtype_is_measured(dtype):
+    assert 1e5 < peak.matmul_peak(dtype, size=64, runs=2) < 1e17
+
+
+def test_other_dtypes_are_refused():
+    with pytest.raises(BenchError, match="Did you mean 'float32'"):
+        peak.matmul_peak("fp32")
