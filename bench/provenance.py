@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.measure.machine import machine, versions
+from bench.measure import this_machine, versions
 from bench.results import Provenance
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +30,7 @@ class Surroundings:
 
     def provenance(self, *, started_at: datetime, wall_s: float) -> Provenance:
         commit, dirty = git_state()
-        here = machine()
+        here = this_machine()
         return Provenance(
             project_version=_own_version(),
             commit=commit,
@@ -42,8 +42,7 @@ class Surroundings:
             seed=self.seed,
             threads=self.threads,
             fingerprint=here.fingerprint,
-            machine={name: value if value is None or isinstance(value, str | int | float) else str(value)
-                     for name, value in asdict(here).items() if name != "fingerprint"},
+            machine={name: _plain(value) for name, value in asdict(here).items()},
             versions=versions(),
         )
 
@@ -80,6 +79,13 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _plain(value: object) -> str | int | float | None:
+    """A fact as a record keeps it; an empty list of things is none."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _own_version() -> str:

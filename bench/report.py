@@ -1,0 +1,40 @@
+"""Stored records as tables and plots: `python -m bench.report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.console import console, run
+from bench.errors import BenchError
+from bench.files import replacing
+from bench.places import DEFAULT_RECORDS
+from bench.reporting.pages import render
+from bench.results import ResultStore
+
+
+def main(
+    records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
+    out: Annotated[Path, typer.Option(help="Where the report is written.")] = Path("reports"),
+) -> None:
+    """Writes README.md, the cost and accuracy tables (Markdown, CSV) and the scatter plots (PNG)."""
+    stored = list(ResultStore(records))
+    if not stored:
+        raise BenchError(
+            f"no records in {records}",
+            wanted="a folder with at least one record",
+            cure="Run `python -m bench.profile` or `python -m bench.accuracy --shortlist 400`, or pass --records.",
+        )
+    files = render(stored)
+    for name, contents in files.items():
+        with replacing(out / name) as beside:
+            beside.write_bytes(contents)
+        console.print(f"wrote {out / name}", markup=False, highlight=False)
+    for stale in sorted({path.name for path in out.glob("scatter_*.png")} - set(files)):
+        console.print(f"{out / stale} is not of these records: delete it", style="yellow", markup=False)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,250 @@
+"""What re-ranking earns: mAP, the gain over no re-ranking with its interval, precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench.reporting import provenance
+from bench.reporting.numbers import count, percent, points, probability, significant
+from bench.reporting.queries import PROTOCOLS, NotComparable, baseline_of, is_baseline, paired_ap, trained
+from bench.reporting.statistics import CONFIDENCE, RESAMPLES, Difference, paired_difference
+from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
+from bench.results.record import AccuracyKey, Record
+
+CUTS = (1, 5, 10)
+GAINS_SHOWN = ("medium", "hard")
+UNTRAINED = "random weights: the accuracy of this row means nothing"
+INTERVAL = (
+    f"Gain: mAP points over no re-ranking, with its {CONFIDENCE:.0%} bootstrap interval over queries. "
+    "Some 70 queries rarely separate methods one point apart: an interval that holds 0 shows no difference."
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Accuracy records that may stand in one table: one data set, descriptors, shortlist and candidate policy."""
+
+    dataset: str
+    dataset_sha256: str
+    descriptors: str
+    shortlist: int
+    policy: str
+    records: tuple[Record, ...]
+
+    @property
+    def title(self) -> str:
+        return f"Accuracy on {self.dataset}, shortlist of {self.shortlist}, {self.policy}"
+
+    @property
+    def description(self) -> str:
+        """The evaluation in one line, for captions and plots."""
+        return (
+            f"data set {self.dataset} (sha256 {self.dataset_sha256[:12]}), descriptors {self.descriptors}, "
+            f"shortlist of {self.shortlist}, candidate policy: {self.policy}"
+        )
+
+    @property
+    def baseline(self) -> Record | None:
+        return baseline_of(self.records)
+
+    @cached_property
+    def gains(self) -> dict[tuple[int, str], Difference | str]:
+        """(row, protocol) -> the gain over no re-ranking, or why there is none."""
+        return {
+            (row, protocol): self._gain(record, protocol)
+            for row, record in enumerate(self.records)
+            for protocol in PROTOCOLS
+        }
+
+    def _gain(self, record: Record, protocol: str) -> Difference | str:
+        if is_baseline(record):
+            return record.reason or "this row is the baseline"
+        if self.baseline is None:
+            return "no finished record of 'none' to compare with"
+        try:
+            pairs = paired_ap(self.baseline, record, protocol)
+        except NotComparable as error:
+            return str(error)
+        return paired_difference(pairs.first, pairs.second)
+
+
+def groups(records: Iterable[Record]) -> list[Group]:
+    """Accuracy records by what makes them comparable; no re-ranking first, untrained methods last, then by name."""
+    found: dict[tuple[str, str, str, int, str], list[Record]] = {}
+    for record in sorted((one for one in records if isinstance(one.key, AccuracyKey)), key=_place):
+        key = record.key
+        assert isinstance(key, AccuracyKey)
+        place = key.dataset, key.dataset_sha256, key.descriptors, key.shortlist, key.policy
+        found.setdefault(place, []).append(record)
+    return [Group(*place, tuple(rows)) for place, rows in sorted(found.items())]
+
+
+def accuracy_table(records: Sequence[Record]) -> Table:
+    """The table of the records of one group. Raises ValueError for records that do not compare."""
+    found = groups(records)
+    if len(found) != 1:
+        raise ValueError(f"accuracy records of one data set and shortlist are wanted, not of {len(found)} kinds")
+    return group_table(found[0])
+
+
+def group_table(group: Group) -> Table:
+    """mAP under every protocol, and the gain over no re-ranking under medium and hard."""
+    gains = tuple(Column(f"gain {PROTOCOLS[name]} [{CONFIDENCE:.0%}]", points) for name in GAINS_SHOWN)
+    columns = (
+        *_what_columns(),
+        *(Column(f"mAP {shown}", percent) for shown in PROTOCOLS.values()),
+        *gains,
+        Column("commit"),
+    )
+    rows = tuple(
+        (
+            *cells,
+            *_figures(record, [f"map_{name}" for name in PROTOCOLS]),
+            *(_gain_cell(group.gains[row, name]) for name in GAINS_SHOWN),
+            provenance.commit_cell(record),
+        )
+        for row, (record, cells) in enumerate(zip(group.records, _what(group), strict=True))
+    )
+    counts = ", ".join(f"{shown} {_queries(group, name)}" for name, shown in PROTOCOLS.items())
+    caption = (
+        f"mAP in percent; {group.description}. AP is divided by the number of all positives (the revisitop divisor); "
+        f"mAP is the mean over queries with positives ({counts}). hard*: easy images are taken out before re-ranking."
+    )
+    return Table(columns=columns, rows=rows, caption=caption, notes=(INTERVAL,))
+
+
+def gain_table(group: Group) -> Table:
+    """Every gain over no re-ranking with its interval, its p value, and the queries that gained and lost."""
+    titles = (Column("gain", points), Column("low", points), Column("high", points), Column("p", probability))
+    counts = tuple(Column(title, count) for title in ("queries", "better", "worse", "equal"))
+    rows = []
+    for row, (record, cells) in enumerate(zip(group.records, _what(group), strict=True)):
+        if is_baseline(record):
+            continue
+        for name, shown in PROTOCOLS.items():
+            found = group.gains[row, name]
+            figures = [missing(found)] * 8 if isinstance(found, str) else _gain_cells(found)
+            rows.append((*cells, Cell(shown), *figures))
+    caption = (
+        f"Gain over no re-ranking in mAP points (revisitop divisor); {group.description}. low, high: {CONFIDENCE:.0%} "
+        f"percentile bootstrap over queries. p: two-sided paired randomisation test over queries, {RESAMPLES:,} "
+        "resamples, not corrected for the number of comparisons. better, worse: queries whose AP rose or fell."
+    )
+    return Table(columns=(*_what_columns(), Column("protocol"), *titles, *counts), rows=tuple(rows), caption=caption)
+
+
+def precision_table(group: Group) -> Table:
+    """Precision at 1, 5 and 10."""
+    names = [(f"precision_at_{cut}_{name}", f"{shown} P@{cut}") for name, shown in PROTOCOLS.items() for cut in CUTS]
+    return Table(
+        columns=(*_what_columns(), *(Column(title, percent) for _, title in names)),
+        rows=tuple(
+            (*cells, *_figures(record, [name for name, _ in names]))
+            for record, cells in zip(group.records, _what(group), strict=True)
+        ),
+        caption=f"Precision among the first 1, 5 and 10 images, in percent; {group.description}.",
+    )
+
+
+def divisor_table(group: Group) -> Table:
+    """mAP under the other official divisor, and how long re-ranking took."""
+    machines = {(one.provenance.fingerprint, one.provenance.threads) for one in group.records}
+    names = [f"map_{name}_shortlist_divisor" for name in PROTOCOLS]
+    timed = len(machines) == 1
+    columns = (*_what_columns(), *(Column(f"mAP {shown}", percent) for shown in PROTOCOLS.values()))
+    times = "" if timed else " Re-ranking times come from different machines or threads: see the CSV."
+    return Table(
+        columns=(*columns, Column("re-ranking (s)", significant)) if timed else columns,
+        rows=tuple(
+            (*cells, *_figures(record, [*names, "rerank_seconds"] if timed else names))
+            for record, cells in zip(group.records, _what(group), strict=True)
+        ),
+        caption=f"mAP in percent with AP divided by min(positives, length of the list): no figure of this table "
+        f"compares with the revisitop divisor; {group.description}.{times}",
+    )
+
+
+def sheet(records: Iterable[Record]) -> Table:
+    """Every accuracy record in full precision, a row each; mAP, precision and gains as fractions of 1."""
+    found = groups(records)
+    figures = _figure_names([record for group in found for record in group.records])
+    head = ("reranker", "weights", "dataset", "dataset_sha256", "descriptors", "shortlist", "policy")
+    parts = ("gain", "gain_low", "gain_high", "p_value")
+    gains = [f"{part}_{name}" for name in PROTOCOLS for part in parts]
+    titles = (*head, "status", *figures, *gains, "notes", *provenance.SHEET_COLUMNS)
+    return Table(
+        columns=tuple(Column(title) for title in titles),
+        rows=tuple(
+            (
+                *(Cell(str(getattr(record.key, name))) for name in head),
+                Cell(record.status),
+                *_figures(record, figures),
+                *(cell for name in PROTOCOLS for cell in _sheet_gain(group.gains[row, name])),
+                Cell("; ".join(_notes(record))),
+                *provenance.sheet_cells(record),
+            )
+            for group in found
+            for row, record in enumerate(group.records)
+        ),
+    )
+
+
+def _place(record: Record) -> tuple[bool, bool, str]:
+    return not is_baseline(record), not trained(record), record.key.model_dump_json()
+
+
+def _what_columns() -> tuple[Column, ...]:
+    return Column("re-ranker"), Column("weights")
+
+
+def _what(group: Group) -> list[tuple[Cell, ...]]:
+    return [
+        (Cell(provenance.label(record), _notes(record)), Cell(getattr(record.key, "weights", "")))
+        for record in group.records
+    ]
+
+
+def _notes(record: Record) -> tuple[str, ...]:
+    said = any(note.startswith("random weights") for note in record.notes)
+    return (*record.notes, *(() if trained(record) or said else (UNTRAINED,)))
+
+
+def _figures(record: Record, names: Iterable[str]) -> tuple[Cell, ...]:
+    return tuple(figure_cell(record.figure(name)) for name in names)
+
+
+def _gain_cell(found: Difference | str) -> Cell:
+    if isinstance(found, str):
+        return missing(found)
+    return Cell(f"{points(found.mean)} [{points(found.low)}, {points(found.high)}]")
+
+
+def _gain_cells(found: Difference) -> list[Cell]:
+    return [
+        Cell(value)
+        for value in (
+            found.mean, found.low, found.high, found.p_value, found.queries, found.above, found.below, found.equal,
+        )
+    ]
+
+
+def _sheet_gain(found: Difference | str) -> list[Cell]:
+    return [missing(found)] * 4 if isinstance(found, str) else _gain_cells(found)[:4]
+
+
+def _queries(group: Group, protocol: str) -> str:
+    counts = {
+        sum(value is not None for value in values)
+        for record in group.records
+        if (values := record.series.get(f"ap_{protocol}"))
+    }
+    return " or ".join(str(count) for count in sorted(counts)) or "unknown"
+
+
+def _figure_names(records: Sequence[Record]) -> list[str]:
+    known = [f"map_{name}{divisor}" for divisor in ("", "_shortlist_divisor") for name in PROTOCOLS]
+    known += [f"precision_at_{cut}_{name}" for name in PROTOCOLS for cut in CUTS]
+    known.append("rerank_seconds")
+    return known + sorted({name for record in records for name in record.figures} - set(known))

@@ -1,0 +1,126 @@
+"""The whole report as files: pages, sheets and pictures, the same bytes for the same records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from bench.errors import BenchError
+from bench.reporting import accuracy, cost, provenance, scatter
+from bench.reporting.accuracy import Group
+from bench.reporting.cost import Section
+from bench.reporting.tables import escaped
+from bench.results.record import Record
+
+NO_COST = "No cost has been measured yet: `python -m bench.profile` does it.\n"
+NO_ACCURACY = "No accuracy has been measured yet: `python -m bench.accuracy --shortlist 400` does it.\n"
+
+_DRAWN: dict[str, tuple[str, Callable[[Group, str], tuple[list[scatter.Panel], list[str]]]]] = {
+    "before_after": ("before and after re-ranking", scatter.before_after),
+    "methods": ("method against method", scatter.method_against_method),
+}
+
+
+def render(records: Sequence[Record]) -> dict[str, bytes]:
+    """File name -> contents: README.md, cost and accuracy as .md and .csv, scatter_*.png.
+
+    Raises BenchError when there is no record, or one with a date that is none.
+    """
+    if not records:
+        raise BenchError(
+            "no record of a cell",
+            wanted="at least one",
+            cure="Fill the store: `python -m bench.profile` or `python -m bench.accuracy --shortlist 400`.",
+        )
+    sections, groups = cost.sections(records), accuracy.groups(records)
+    pictures = [_pictures(group, stem) for group, stem in zip(groups, _stems(groups), strict=True)]
+    texts = {
+        "README.md": _front(records, sections, groups, [lines for lines, _ in pictures]),
+        "cost.md": _page("Cost", records, [_cost_in_full(section) for section in sections] or [NO_COST]),
+        "cost.csv": cost.sheet(records).csv(),
+        "accuracy.md": _page(
+            "Accuracy",
+            records,
+            [_accuracy_in_full(group, lines) for group, (lines, _) in zip(groups, pictures, strict=True)]
+            or [NO_ACCURACY],
+        ),
+        "accuracy.csv": accuracy.sheet(records).csv(),
+    }
+    images = {name: png for _, drawn in pictures for name, png in drawn.items()}
+    return {name: text.encode() for name, text in texts.items()} | images
+
+
+def _front(
+    records: Sequence[Record], sections: Sequence[Section], groups: Sequence[Group], pictures: Sequence[str]
+) -> str:
+    costs = [_titled(one.title, cost.section_table(one).markdown(), provenance.block(one.records)) for one in sections]
+    earned = [
+        _titled(group.title, accuracy.group_table(group).markdown(), provenance.block(group.records), lines)
+        for group, lines in zip(groups, pictures, strict=True)
+    ]
+    more_cost = "Latency, FLOPs and memory in detail: [cost.md](cost.md), [cost.csv](cost.csv).\n"
+    more_accuracy = "All protocols, precision, p values: [accuracy.md](accuracy.md), [accuracy.csv](accuracy.csv).\n"
+    return _page(
+        "Reports",
+        records,
+        ["## Cost\n", *(costs or [NO_COST]), more_cost, "## Accuracy\n", *(earned or [NO_ACCURACY]), more_accuracy],
+    )
+
+
+def _page(title: str, records: Sequence[Record], parts: Sequence[str]) -> str:
+    unfinished = [record for record in records if record.status != "ok"]
+    cells = f"{len(records)} stored record{'s' if len(records) > 1 else ''} of {provenance.period(records)}"
+    lacking = f"; {len(unfinished)} of them without a result, for the reason given" if unfinished else ""
+    made = f"Made by `python -m bench.report` from {cells}{lacking}. A dash is a missing figure, never a zero.\n"
+    return "\n".join([f"# {title}\n", made, *parts])
+
+
+def _cost_in_full(section: Section) -> str:
+    tables = {
+        "Latency": cost.latency_table,
+        "FLOPs": cost.flops_table,
+        "Memory": cost.memory_table,
+    }
+    details = [f"#### {title}\n\n{table(section).markdown()}" for title, table in tables.items()]
+    main = cost.section_table(section).markdown()
+    return _titled(section.title, main, provenance.block(section.records), *details)
+
+
+def _accuracy_in_full(group: Group, pictures: str) -> str:
+    tables = {
+        "Gain": accuracy.gain_table,
+        "Precision": accuracy.precision_table,
+        "The other divisor": accuracy.divisor_table,
+    }
+    details = [f"#### {title}\n\n{table(group).markdown()}" for title, table in tables.items()]
+    main = accuracy.group_table(group).markdown()
+    return _titled(group.title, main, provenance.block(group.records), *details, pictures)
+
+
+def _titled(title: str, *parts: str) -> str:
+    return "\n".join([f"### {escaped(title)}\n", *(part for part in parts if part)])
+
+
+def _pictures(group: Group, stem: str) -> tuple[str, dict[str, bytes]]:
+    """The Markdown lines that show a group's pictures, and the pictures by file name."""
+    lines, images = [], {}
+    for kind, (words, choose) in _DRAWN.items():
+        for protocol in scatter.PROTOCOLS_DRAWN:
+            panels, left_out = choose(group, protocol)
+            title = f"AP of every query, {words}, {protocol}"
+            if panels:
+                name = f"scatter_{stem}_{kind}_{protocol}.png"
+                images[name] = scatter.draw(panels, protocol, scatter.footer(group, group.records))
+                lines.append(f"![{escaped(title)}]({name})\n")
+            if left_out:
+                lines.append(f"Not drawn ({title}): {escaped('; '.join(left_out))}.\n")
+    return "\n".join(lines), images
+
+
+def _stems(groups: Sequence[Group]) -> list[str]:
+    """A short distinct file name part for each group."""
+    plain = [re.sub(r"[^A-Za-z0-9.-]+", "-", f"{group.dataset}-top{group.shortlist}").strip("-.") for group in groups]
+    return [
+        f"{stem}-{plain[: place + 1].count(stem)}" if plain.count(stem) > 1 else stem
+        for place, stem in enumerate(plain)
+    ]

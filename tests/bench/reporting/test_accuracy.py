@@ -1,0 +1,135 @@
+"""The accuracy tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from bench.reporting import accuracy, accuracy_table
+from bench.reporting.queries import NotComparable, paired_ap
+from bench.results import Record
+from tests.bench.reporting.examples import MACHINE_B, accuracy_record, comparison, provenance
+from tests.bench.reporting.test_cost import rows_of
+
+BEFORE = [0.1, 0.2, 0.3, None]
+AFTER = [0.2, 0.4, 0.6, None]
+
+
+def ap(values: list[float | None]) -> dict[str, list[float | None]]:
+    return dict.fromkeys(("easy", "medium", "hard", "hard_star"), values)
+
+
+def pair() -> list[Record]:
+    return [accuracy_record("none:first-stage", ap(BEFORE)), accuracy_record("ransac:affine", ap(AFTER))]
+
+
+def test_rows_are_known_to_the_letter() -> None:
+    gain = "+20.00 [+10.00, +30.00]"
+    assert rows_of(accuracy_table(pair()).markdown()) == [
+        ["none:first-stage", "none", *["20.00"] * 4, "–¹", "–¹", "0123456"],
+        ["ransac:affine", "none", *["40.00"] * 4, gain, gain, "0123456"],
+    ]
+
+
+def test_the_caption_says_what_was_evaluated_and_how() -> None:
+    text = accuracy_table(pair()).markdown()
+    for words in (
+        "data set facades (sha256 eeeeeeeeeeee)", "descriptors RootSIFT-500 + VLAD-256", "shortlist of 400",
+        "candidate policy: junk behind", "number of all positives (the revisitop divisor)", "medium 3",
+        "an interval that holds 0 shows no difference",
+    ):
+        assert words in text
+
+
+def test_gains_in_detail() -> None:
+    (group,) = accuracy.groups(pair())
+    rows = rows_of(accuracy.gain_table(group).markdown())
+    assert [row[2] for row in rows] == ["easy", "medium", "hard", "hard*"]
+    assert rows[1][3:] == ["+20.00", "+10.00", "+30.00", "0.250", "3", "3", "0", "0"]
+
+
+def test_precision_and_the_other_divisor() -> None:
+    (group,) = accuracy.groups(pair())
+    assert rows_of(accuracy.precision_table(group).markdown())[0][2:] == ["51.00", "55.00", "60.00"] * 4
+    assert rows_of(accuracy.divisor_table(group).markdown())[1][2:] == ["50.00"] * 4 + ["41.5"]
+    assert "no figure of this table compares with the revisitop divisor" in accuracy.divisor_table(group).markdown()
+
+
+def test_times_of_two_machines_do_not_stand_side_by_side() -> None:
+    other = accuracy_record("ransac:affine", ap(AFTER), provenance=provenance(fingerprint=MACHINE_B))
+    (group,) = accuracy.groups([pair()[0], other])
+    table = accuracy.divisor_table(group)
+    assert "re-ranking (s)" not in [column.title for column in table.columns]
+    assert "different machines" in table.caption
+
+
+@pytest.mark.parametrize(
+    "difference", [{"dataset": "roxford5k"}, {"shortlist": 100}, {"policy": "junk stays"}],
+)
+def test_what_does_not_compare_never_shares_a_table(difference: dict[str, object]) -> None:
+    records = [pair()[0], accuracy_record("ransac:affine", ap(AFTER), **difference)]
+    assert [len(group.records) for group in accuracy.groups(records)] == [1, 1]
+    with pytest.raises(ValueError, match="not of 2 kinds"):
+        accuracy_table(records)
+
+
+def test_untrained_rows_say_that_they_mean_nothing() -> None:
+    text = accuracy_table([*pair(), accuracy_record("ames:dinov2", ap(AFTER), weights="random")]).markdown()
+    assert rows_of(text)[2][:2] == ["ames:dinov2 (random weights)²", "random"]
+    assert "- ² random weights: the accuracy of this row means nothing\n" in text
+
+
+def test_a_failed_row_gives_its_reason_in_every_cell() -> None:
+    text = accuracy_table([*pair(), accuracy_record("ransac:homography")]).markdown()
+    assert rows_of(text)[2][2:8] == ["–²"] * 6
+    assert "- ² timeout: not done after 3,600 s\n" in text
+
+
+def test_no_baseline_no_gain() -> None:
+    text = accuracy_table([pair()[1]]).markdown()
+    assert rows_of(text)[0][6:8] == ["–¹", "–¹"]
+    assert "- ¹ no finished record of 'none' to compare with" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([0.1, 0.2, 0.3], "not evaluated on the same queries"),
+        ([0.1, 0.2, None, 0.3], "not evaluated on the same queries"),
+    ],
+)
+def test_other_queries_do_not_compare(values: list[float | None], why: str) -> None:
+    with pytest.raises(NotComparable, match=why):
+        paired_ap(pair()[0], accuracy_record("b", ap(values)), "medium")
+
+
+def test_queries_without_positives_are_left_out() -> None:
+    found = paired_ap(*pair(), "medium")
+    assert found.first.tolist() == [0.1, 0.2, 0.3]
+    assert found.positives.tolist() == [3, 3, 3]
+
+
+def test_the_sheet_reads_back_in_full_precision() -> None:
+    records = comparison()
+    rows = list(csv.DictReader(io.StringIO(accuracy.sheet(records).csv())))
+    assert [row["reranker"] for row in rows] == [
+        "none:first-stage", "ransac:affine", "ransac:homography", "sg-rerank:published", "ames:rootsift",
+    ]
+    ransac = rows[2]
+    wanted = next(one for one in records if one.key.reranker == "ransac:homography" and one.key.kind == "accuracy")
+    assert float(ransac["map_hard_star"]) == wanted.figures["map_hard_star"].value
+    base = float(rows[0]["map_medium"])
+    assert float(ransac["gain_medium"]) == pytest.approx(float(ransac["map_medium"]) - base, abs=1e-12)
+    assert float(ransac["gain_low_medium"]) < float(ransac["gain_medium"]) < float(ransac["gain_high_medium"])
+    assert rows[1]["status"] == "failed" and rows[1]["map_easy"] == ""
+    assert "map_easy" in json.loads(rows[1]["reasons"])["timeout: not done after 3,600 s"]
+    assert rows[4]["weights"] == "random" and "means nothing" in rows[4]["notes"]
+    assert rows[3]["dirty"] == "true"
+
+
+def test_names_cannot_break_the_table() -> None:
+    text = accuracy_table([accuracy_record("x|<b>y", ap(AFTER))]).markdown()
+    assert "| x\\|\\<b>y " in text

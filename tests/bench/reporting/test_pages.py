@@ -1,0 +1,71 @@
+"""The whole report, in memory."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from bench.errors import BenchError
+from bench.reporting.pages import render
+from tests.bench.reporting.examples import accuracy_record, comparison, cost_record, provenance
+
+TABLES = {"README.md", "cost.md", "cost.csv", "accuracy.md", "accuracy.csv"}
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return render(comparison())
+
+
+def test_the_front_page_embeds_tables_and_pictures(files: dict[str, bytes]) -> None:
+    pictures = {name for name in files if name.endswith(".png")}
+    assert set(files) == TABLES | pictures
+    front = files["README.md"].decode()
+    assert set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", front)) == pictures
+    assert pictures == {
+        f"scatter_facades-top400_{kind}_{protocol}.png"
+        for kind in ("before_after", "methods")
+        for protocol in ("medium", "hard")
+    }
+    assert "from 10 stored records of 2025-03-01 10:00 to 2025-03-02 09:30 UTC; 2 of them without a result" in front
+    assert front.count("\nProvenance:\n") == 3
+    assert "| ransac:homography |" in front and "gain medium [95%]" in front
+
+
+def test_the_same_records_give_the_same_bytes_in_any_order(files: dict[str, bytes]) -> None:
+    assert render(comparison()[::-1]) == files
+
+
+def test_half_a_store_says_how_to_fill_the_other_half() -> None:
+    front = render([cost_record()])["README.md"].decode()
+    assert "No accuracy has been measured yet: `python -m bench.accuracy --shortlist 400`" in front
+    front = render([accuracy_record("none:first-stage", {"medium": [0.1, 0.2]})])["README.md"].decode()
+    assert "No cost has been measured yet: `python -m bench.profile`" in front
+
+
+def test_groups_of_one_data_set_and_length_have_pictures_of_their_own() -> None:
+    records = [
+        accuracy_record(name, {"medium": [0.1, shift, 0.3]}, policy=policy)
+        for policy in ("junk behind", "junk stays")
+        for name, shift in (("none:first-stage", 0.2), ("ransac:affine", 0.4))
+    ]
+    pictures = sorted(name for name in render(records) if name.endswith(".png"))
+    assert pictures == [f"scatter_facades-top400-{n}_before_after_medium.png" for n in (1, 2)]
+
+
+def test_nothing_to_report_says_which_command_measures() -> None:
+    with pytest.raises(BenchError, match=r"python -m bench\.profile"):
+        render([])
+
+
+def test_a_date_that_is_none_is_bad_input() -> None:
+    with pytest.raises(BenchError, match="yesterday"):
+        render([cost_record(provenance=provenance(started_at="yesterday"))])
+
+
+def test_reporting_does_without_torch_and_pyplot() -> None:
+    check = "import sys, bench.reporting.pages; sys.exit(bool({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
