@@ -19,7 +19,9 @@ from rerankers.errors import RerankError
 BAD_INPUT = 2
 INTERRUPTED = 130
 
+#: What is going on: progress, log, errors. What was asked for goes to `output`, so that it can be piped.
 console = Console(stderr=True, soft_wrap=True)
+output = Console(soft_wrap=True)
 
 
 def run(command: Callable[..., Any]) -> None:
@@ -27,6 +29,7 @@ def run(command: Callable[..., Any]) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", datefmt="%H:%M:%S", handlers=[RichHandler(console=console, show_path=False)]
     )
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which instructions it was built for
     app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
     app.command()(command)
     try:

@@ -5,6 +5,7 @@ Exit code 0: all at parity. 1: one is off. 2: bad input. 3: a kind of case is no
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from bench.console import console, run
+from bench.console import output, run
 from bench.errors import BenchError
 from bench.parity.case import Case
 from bench.parity.run import Report, run_case, supported
@@ -22,19 +23,21 @@ OFF, UNSUPPORTED = 1, 3
 
 def main(
     folders: Annotated[list[Path], typer.Argument(help="Folders of cases, or folders of such folders.")],
-    verbose: Annotated[bool, typer.Option(help="Show every output, not only those that are off.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="One line a case; outputs only of those that are off.")] = False,
 ) -> None:
     """Holds every output of every case against its tolerance, and says which is off and by how much."""
-    reports = [run_case(case) for case in _cases(folders)]
-    for report in reports:
-        console.print(_line(report))
-        if verbose or report.verdict == "off":
-            console.print(_details(report))
-    counted = {verdict: sum(report.verdict == verdict for report in reports) for verdict in ("ok", "off", "unsupported")}
-    console.print(", ".join(f"{count} {verdict}" for verdict, count in counted.items()))
+    counted = Counter[str]()
+    for case in _cases(folders):
+        report = run_case(case)
+        counted[report.verdict] += 1
+        output.print(_line(report))
+        if report.verdicts and (report.verdict == "off" or not brief):
+            output.print(_details(report))
+    output.print(", ".join(f"{counted[verdict]} {verdict}" for verdict in ("ok", "off", "unsupported")))
     if counted["off"]:
         raise typer.Exit(OFF)
     if counted["unsupported"]:
+        output.print(f"supported kinds: {', '.join(supported())}")
         raise typer.Exit(UNSUPPORTED)
 
 
@@ -56,11 +59,11 @@ def _cases(folders: list[Path]) -> list[Case]:
 def _line(report: Report) -> str:
     colour = {"ok": "green", "off": "red", "unsupported": "yellow"}[report.verdict]
     worst = report.worst
-    detail = report.reason or (
-        f"{len(report.verdicts)} outputs, largest deviation {worst.deviation:.3g} in {worst.output}" if worst else ""
-    )
+    detail = report.reason or ""
     if report.verdict == "unsupported":
-        detail = f"kind {report.case.kind} is not supported yet; supported: {', '.join(supported())}"
+        detail = f"kind {report.case.kind} is not supported yet"
+    elif worst is not None:
+        detail = f"{len(report.verdicts)} outputs, largest deviation {worst.deviation:.3g} in {worst.output}"
     return f"[{colour}]{report.verdict:11}[/] {escape(report.case.name)}: {escape(detail)}"
 
 

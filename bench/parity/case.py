@@ -121,6 +121,7 @@ class Case:
         got, want = got.astype(np.float64), want.astype(np.float64)
         same = (got == want) | (np.isnan(got) & np.isnan(want))
         error = np.where(same, 0.0, np.abs(np.where(same, 0.0, got) - np.where(same, 0.0, want)))
-        ok = bool((same | (error <= atol + rtol * np.abs(want))).all())
+        allowed = atol + rtol * np.abs(np.where(np.isfinite(want), want, 0.0))
+        ok = bool((same | (error <= allowed)).all())
         worst = float("inf") if np.isnan(error).any() else float(error.max())
         return Verdict(output, ok, worst, f"{atol:g} + {rtol:g} x", note)
