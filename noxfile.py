@@ -98,6 +98,11 @@ def lint(session: nox.Session) -> None:
 
 def pytest(session: nox.Session, *arguments: str) -> None:
     session.run(
-        suite(session), "-m", "pytest", *arguments, *session.posargs, external=True,
+        suite(session),
+        "-m",
+        "pytest",
+        *arguments,
+        *session.posargs,
+        external=True,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )

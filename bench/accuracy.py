@@ -13,11 +13,11 @@ import numpy as np
 import typer
 
 from bench.cells import Cell, CellMissing, CellResult, exit_code, isolated, run_cells
-from bench.console import console, progress, run
+from bench.console import output, progress, run
 from bench.earn import EarnTask
 from bench.errors import BenchError
 from bench.files import replacing
-from bench.measure import machine
+from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
 from bench.prepare import Descriptors, Prepared, prepare
 from bench.protocols import Policy
@@ -53,8 +53,13 @@ class Request:
         weights = "none" if not learned else _weights_name(checkpoint) if checkpoint else "random"
         dataset = self.prepared.dataset
         key = AccuracyKey(
-            reranker=str(spec), dataset=dataset.name, dataset_sha256=dataset.sha256,
-            descriptors=self.descriptors.name, shortlist=self.shortlist, policy=str(self.policy), weights=weights,
+            reranker=str(spec),
+            dataset=dataset.name,
+            dataset_sha256=dataset.sha256,
+            descriptors=self.descriptors.name,
+            shortlist=self.shortlist,
+            policy=str(self.policy),
+            weights=weights,
         )
         return Cell(key, lambda: self.earn(spec, key, checkpoint))
 
@@ -68,8 +73,7 @@ class Request:
             reranker=str(spec),
             dataset_name=self.prepared.dataset.name,
             dataset_folder=str(self.prepared.dataset.folder),
-            queries=str(self.prepared.queries.folder),
-            gallery=str(self.prepared.gallery.folder),
+            descriptors=str(self.prepared.folder),
             shortlist_file=str(self.shortlist_file),
             shortlist=self.shortlist,
             policy=str(self.policy),
@@ -81,14 +85,18 @@ class Request:
         )
         with progress(str(spec)) as shown:
             found = isolated(
-                "bench.earn:run", task.payload(), threads=self.surroundings.threads, timeout_s=self.timeout_s,
+                "bench.earn:run",
+                task.payload(),
+                threads=self.surroundings.threads,
+                timeout_s=self.timeout_s,
                 progress=lambda done, total, text: shown(done, total),
             )
         journal.unlink(missing_ok=True)
         notes = ["random weights: the accuracy of this row means nothing"] if key.weights == "random" else []
         figures = {
             name: Figure(reason="no query has a positive under this protocol")
-            if math.isnan(value) else Figure(value=value)
+            if math.isnan(value)
+            else Figure(value=value)
             for name, value in found["figures"].items()
         }
         return CellResult(figures, found["series"], notes, found["scores_sha256"])
@@ -97,9 +105,9 @@ class Request:
 def main(
     shortlist: Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=1)] = 400,
     dataset: Annotated[str, typer.Option(help="An embedded data set, or a folder with ground_truth.json.")] = "facades",
-    rerankers: Annotated[
-        str, typer.Option(help="Comma-separated: family[:variant][+blend[=W/T]].")
-    ] = ",".join(DEFAULT),
+    rerankers: Annotated[str, typer.Option(help="Comma-separated: family[:variant][+blend[=W/T]].")] = ",".join(
+        DEFAULT
+    ),
     policy: Annotated[Policy, typer.Option(help="Junk images before re-ranking.")] = Policy.JUNK_BEHIND,
     checkpoint: Annotated[list[str] | None, typer.Option(help="FAMILY=PATH; may be given several times.")] = None,
     allow_random: Annotated[bool, typer.Option(help="Run learned re-rankers without trained weights.")] = False,
@@ -119,7 +127,7 @@ def main(
     """Re-ranks the shortlist of every query with every re-ranker, evaluates the lists, and keeps a record of each."""
     specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))
     checkpoints = _checkpoints(checkpoint or [], specs)
-    cores = threads or machine().cores
+    cores = threads or this_machine().cores
     descriptors = Descriptors(locals=local_descriptors, training=training)
     folder, store = cache_folder(cache), ResultStore(records_folder(records))
 
@@ -131,17 +139,25 @@ def main(
             cure=f"Pass --shortlist {len(prepared.dataset.truth.gallery)} or less.",
         )
     first_stage = prepared.first_stage()
-    shortlist_file = prepared.gallery.folder / "first_stage.npz"
+    shortlist_file = prepared.folder / "first_stage.npz"
     with replacing(shortlist_file) as beside, beside.open("wb") as file:
         np.savez(file, indices=first_stage.indices, similarity=first_stage.similarity)
 
     surroundings = Surroundings(threads=cores, seed=seed, command=command_line("bench.accuracy"))
     request = Request(
-        prepared, descriptors, shortlist, policy, shortlist_file, folder / "unfinished", checkpoints,
-        allow_random, surroundings, timeout,
+        prepared,
+        descriptors,
+        shortlist,
+        policy,
+        shortlist_file,
+        folder / "unfinished",
+        checkpoints,
+        allow_random,
+        surroundings,
+        timeout,
     )
     found = run_cells([request.cell(spec) for spec in specs], store, surroundings, again=again)
-    console.print(accuracy_table(found).markdown(), markup=False, highlight=False)
+    output.print(accuracy_table(found).markdown(), markup=False, highlight=False)
     raise typer.Exit(exit_code(found))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from bench.measure.process import Outcome, run_isolated
 from bench.provenance import Surroundings
 from bench.results import AccuracyKey, CostKey, Figure, Record, ResultStore
+from bench.results.record import Status
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +57,20 @@ def run_cells(cells: Sequence[Cell], store: ResultStore, surroundings: Surroundi
         record = _run(cell, surroundings)
         store.put(record)
         records.append(record)
-        log.info("%s: %s%s (%.1f s)", title, record.status, f", {record.reason}" if record.reason else "",
-                 record.provenance.wall_s)
+        log.info(
+            "%s: %s%s (%.1f s)",
+            title,
+            record.status,
+            f", {record.reason}" if record.reason else "",
+            record.provenance.wall_s,
+        )
     return records
 
 
 def _run(cell: Cell, surroundings: Surroundings) -> Record:
     started_at, start = datetime.now(UTC), time.perf_counter()
-    found, status, reason = CellResult({}), "ok", None
+    found, reason = CellResult({}), None
+    status: Status = "ok"
     try:
         found = cell.run()
     except CellMissing as error:
@@ -72,8 +79,14 @@ def _run(cell: Cell, surroundings: Surroundings) -> Record:
         status, reason = "failed", str(error)
     provenance = surroundings.provenance(started_at=started_at, wall_s=time.perf_counter() - start)
     return Record(
-        key=cell.key, status=status, reason=reason, figures=dict(found.figures), series=dict(found.series),
-        notes=list(found.notes), scores_sha256=found.scores_sha256, provenance=provenance,
+        key=cell.key,
+        status=status,
+        reason=reason,
+        figures=dict(found.figures),
+        series=dict(found.series),
+        notes=list(found.notes),
+        scores_sha256=found.scores_sha256,
+        provenance=provenance,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.errors import BenchError
 from rerankers.errors import RerankError
 
+log = logging.getLogger(__name__)
+
 BAD_INPUT = 2
 INTERRUPTED = 130
+#: Jobs shorter than this leave no line in a log.
+QUIET_S = 2.0
 
 #: What is going on: progress, log, errors. What was asked for goes to `output`, so that it can be piped.
 console = Console(stderr=True, soft_wrap=True)
@@ -27,7 +32,10 @@ output = Console(soft_wrap=True)
 def run(command: Callable[..., Any]) -> None:
     """Runs a command's function as a command line program."""
     logging.basicConfig(
-        level=logging.INFO, format="%(message)s", datefmt="%H:%M:%S", handlers=[RichHandler(console=console, show_path=False)]
+        level=logging.INFO,
+        format="%(message)s",
+        datefmt="%H:%M:%S",
+        handlers=[RichHandler(console=console, show_path=False)],
     )
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which instructions it was built for
     app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
@@ -52,7 +60,10 @@ def run(command: Callable[..., Any]) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with the time left; off where the output is not a terminal, but for one closing line."""
+    """Shows how far a long job is: a bar with the time left, or a line every tenth where there is no terminal."""
+    if not console.is_terminal:
+        yield _Milestones(title)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -61,10 +72,24 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
 
-        yield show
+class _Milestones:
+    """Progress as log lines; a job that is done at once stays silent."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.begun = title, time.monotonic()
+        self.first: int | None = None
+        self.said = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self.first = done if self.first is None else self.first
+        tenth = 10 * done // max(total, 1)
+        elapsed, fresh = time.monotonic() - self.begun, done - self.first
+        if tenth <= self.said or elapsed < QUIET_S or not fresh:
+            return
+        self.said = tenth
+        log.info("%s: %d of %d, %.0f s left", self.title, done, total, elapsed / fresh * (total - done))

@@ -16,10 +16,10 @@ import torch
 import rerankers
 from bench.cells import CellFailed, CellResult, isolated
 from bench.features.synthetic import workload
-from bench.measure import count, device_memory, host_memory, matmul_peak, time_calls
-from bench.results import CostKey, Figure
+from bench.measure import count, device_memory, host_memory, matmul_peak, threads_in_force, time_calls
+from bench.results import Figure
 from rerankers import Ranking, Reranker
-from rerankers.registry import Inputs, Spec, parse, variant_of
+from rerankers.registry import Inputs, parse, variant_of
 
 MEMORY_RUNS = 3
 GIGA = 1e9
@@ -72,6 +72,7 @@ def latency(payload: dict[str, Any], progress: Callable[[int, int, str], None]) 
         "summary": asdict(timing.summary),
         "noise": asdict(timing.noise),
         "noisy": timing.noise.noisy,
+        "threads": threads_in_force(),
         "peak_gflop_per_s": peak / GIGA,
         "scores_sha256": scores_sha256(ranking),
     }
@@ -121,11 +122,13 @@ def scores_sha256(ranking: Ranking) -> str:
     return hashlib.sha256(key.astype("<f4").tobytes()).hexdigest()
 
 
-def measure(spec: Spec, key: CostKey, *, threads: int, seed: int, warmup: int, runs: int, timeout_s: float) -> CellResult:
-    """All passes of one cell. CellFailed when a pass fails, the witnesses disagree or the passes saw different scores."""
-    task = asdict(CostTask(str(spec), key.device, key.dtype, key.candidates, seed, warmup, runs))
+def measure(task: CostTask, *, threads: int, timeout_s: float) -> CellResult:
+    """All passes of one cell, each with `timeout_s` seconds.
+
+    CellFailed when a pass fails, the witnesses of the FLOPs disagree, or the passes saw different scores.
+    """
     found = {
-        name: isolated(f"bench.cost:{name}", task, threads=threads, timeout_s=timeout_s)
+        name: isolated(f"bench.cost:{name}", asdict(task), threads=threads, timeout_s=timeout_s)
         for name in ("latency", "memory", "flops")
     }
     hashes = {name: one["scores_sha256"] for name, one in found.items()}
@@ -135,15 +138,20 @@ def measure(spec: Spec, key: CostKey, *, threads: int, seed: int, warmup: int, r
         raise CellFailed(found["flops"]["explanation"])
     figures = _flops_figures(found["flops"]) | _latency_figures(found["latency"]) | _memory_figures(found["memory"])
     figures |= _rates(figures)
-    notes = [f"random weights, seed {seed}"] if found["flops"]["parameters"] else []
+    series = {"latency_samples_ms": found["latency"]["samples_ms"]}
+    return CellResult(figures, series, _notes(task, found), hashes["latency"])
+
+
+def _notes(task: CostTask, found: dict[str, Any]) -> list[str]:
+    """What a reader of the row must know."""
+    notes = [f"random weights, seed {task.seed}"] if found["flops"]["parameters"] else []
     if found["latency"]["noisy"]:
         noise = found["latency"]["noise"]
-        notes.append(
-            f"noisy: {noise['involuntary_switches']} involuntary switches"
-            + (f", {noise['steal_share']:.1%} steal" if noise["steal_share"] is not None else "")
-        )
-    series = {"latency_samples_ms": found["latency"]["samples_ms"]}
-    return CellResult(figures, series, notes, hashes["latency"])
+        steal = "" if noise["steal_share"] is None else f", {noise['steal_share']:.1%} steal"
+        notes.append(f"noisy: {noise['involuntary_switches']} involuntary switches{steal}")
+    if len(set(found["latency"]["threads"].values())) > 1:
+        notes.append(f"libraries differ in threads: {found['latency']['threads']}")
+    return notes
 
 
 def _latency_figures(found: dict[str, Any]) -> dict[str, Figure]:
@@ -159,8 +167,10 @@ def _memory_figures(found: dict[str, Any]) -> dict[str, Figure]:
     host, device = found["host"], found["device"]
     delta = None if host["peak_bytes"] is None else host["peak_bytes"] - host["baseline_bytes"]
     values = {
-        "baseline_rss_bytes": (host["baseline_bytes"], host), "peak_rss_bytes": (host["peak_bytes"], host),
-        "delta_rss_bytes": (delta, host), "delta_anon_bytes": (host["anon_bytes"], host),
+        "baseline_rss_bytes": (host["baseline_bytes"], host),
+        "peak_rss_bytes": (host["peak_bytes"], host),
+        "delta_rss_bytes": (delta, host),
+        "delta_anon_bytes": (host["anon_bytes"], host),
         "delta_file_bytes": (host["file_bytes"], host),
         "device_allocated_bytes": (device["allocated_bytes"], device),
         "device_reserved_bytes": (device["reserved_bytes"], device),
@@ -174,29 +184,31 @@ def _flops_figures(found: dict[str, Any]) -> dict[str, Figure]:
         names = ("executed", "algorithmic", "dispatcher", "closed_form", "deepspeed")
         return parameters | {f"gflops_{name}": Figure(reason=found["uncounted"]) for name in names}
     witnesses = {
-        f"gflops_{name.replace(' ', '_')}": _figure(None if one["flops"] is None else one["flops"] / GIGA, one["reason"])
+        f"gflops_{name.replace(' ', '_')}": _gflops(one["flops"], one["reason"])
         for name, one in found["witnesses"].items()
     }
-    algorithmic = found["algorithmic"]
-    return parameters | witnesses | {
-        "gflops_executed": witnesses["gflops_dispatcher"],
-        "gflops_algorithmic": _figure(
-            None if algorithmic is None else algorithmic / GIGA, "this re-ranker gives no closed form"
-        ),
-    }
+    return (
+        parameters
+        | witnesses
+        | {
+            "gflops_executed": witnesses["gflops_dispatcher"],
+            "gflops_algorithmic": _gflops(found["algorithmic"], "this re-ranker brings no closed form"),
+        }
+    )
+
+
+def _gflops(flops: int | None, reason: str) -> Figure:
+    return _figure(None if flops is None else flops / GIGA, reason)
 
 
 def _rates(figures: dict[str, Figure]) -> dict[str, Figure]:
     """FLOP/s reached, and its share of what a matrix product reached in the same run."""
-    work, median = figures["gflops_executed"], figures["latency_median_ms"].value
-    if work.value is None or not median:
-        return {name: Figure(reason=work.reason or "no time passed") for name in _RATES}
-    reached = float(work.value) / (float(median) / 1e3)
-    return dict(zip(_RATES, (Figure(value=reached), Figure(value=reached / float(figures["peak_gflop_per_s"].value or 1))),
-                    strict=True))
-
-
-_RATES = ("achieved_gflop_per_s", "fraction_of_peak")
+    work, median, peak = (figures[name] for name in ("gflops_executed", "latency_median_ms", "peak_gflop_per_s"))
+    if work.value is None or not median.value or not peak.value:
+        missing = Figure(reason=work.reason or "no time passed")
+        return {"achieved_gflop_per_s": missing, "fraction_of_peak": missing}
+    reached = work.value / (median.value / 1e3)
+    return {"achieved_gflop_per_s": Figure(value=reached), "fraction_of_peak": Figure(value=reached / peak.value)}
 
 
 def _figure(value: float | int | None, reason: str | None) -> Figure:

@@ -15,7 +15,7 @@ import torch
 
 import rerankers
 from bench.datasets import load_folder
-from bench.features import DescriptorStore
+from bench.features.store import DescriptorStore
 from bench.metrics import revisited
 from bench.protocols import CandidateList, Policy
 from bench.results import Journal
@@ -31,8 +31,7 @@ class EarnTask:
     reranker: str
     dataset_name: str
     dataset_folder: str
-    queries: str
-    gallery: str
+    descriptors: str
     shortlist_file: str
     shortlist: int
     policy: str
@@ -60,7 +59,7 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
     """Re-ranks every query and evaluates the lists. Queries that an interrupted run finished are not run again."""
     task = EarnTask(**payload)
     dataset = load_folder(Path(task.dataset_folder), name=task.dataset_name)
-    queries, gallery = DescriptorStore.open(Path(task.queries)), DescriptorStore.open(Path(task.gallery))
+    queries, gallery = (DescriptorStore.open(Path(task.descriptors) / side) for side in ("queries", "gallery"))
     reranker = rerankers.build(
         task.reranker,
         checkpoint=Path(task.checkpoint) if task.checkpoint else None,
@@ -75,13 +74,17 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
     lists, results = [], []
     for number, truth in enumerate(truths):
         candidates = CandidateList.make(
-            ids[number], similarity[number], easy=truth.easy, junk=truth.junk,
-            policy=Policy(task.policy), length=task.shortlist,
+            ids[number],
+            similarity[number],
+            easy=truth.easy,
+            junk=truth.junk,
+            policy=Policy(task.policy),
+            length=task.shortlist,
         )
         if str(number) in journal.parts:
             result = QueryResult(**journal.parts[str(number)])
         else:
-            query = queries.features(np.array([number]), locals=reranker.query_locals)
+            query = queries.features(np.array([number]), locals=at_most(reranker.query_locals, queries))
             result = rerank_query(reranker, query, gallery, candidates)
             journal.add(str(number), asdict(result))
         lists.append(candidates)
@@ -100,7 +103,7 @@ def rerank_query(
     digest, start = hashlib.sha256(), time.perf_counter()
 
     def ranked(positions: np.ndarray) -> np.ndarray:
-        features = gallery.features(candidates.ids[positions], locals=reranker.candidate_locals)
+        features = gallery.features(candidates.ids[positions], locals=at_most(reranker.candidate_locals, gallery))
         similarity = torch.from_numpy(np.ascontiguousarray(candidates.similarity[positions]))
         ranking = reranker.ranking(query, features, similarity)
         digest.update(ranking.key.to(torch.float32).numpy().astype("<f4").tobytes())
@@ -122,12 +125,23 @@ def rerank_query(
     )
 
 
+def at_most(wanted: int | None, store: DescriptorStore) -> int | None:
+    """How many local descriptors to read: those wanted, or all that the store holds."""
+    return wanted if wanted is None or store.local is None else min(wanted, store.local.length)
+
+
 def evaluation(lists: list[CandidateList], results: list[QueryResult], truths: tuple[Any, ...]) -> dict[str, Any]:
     """Figures and per-query series of the re-ranked lists, under both official divisors."""
-    full = np.stack([one.merged(np.array(result.standard, dtype=np.int64), hard_star=False)
-                     for one, result in zip(lists, results, strict=True)])
-    without_easy = [one.merged(np.array(result.hard_star, dtype=np.int64), hard_star=True)
-                    for one, result in zip(lists, results, strict=True)]
+    full = np.stack(
+        [
+            one.merged(np.array(result.standard, dtype=np.int64), hard_star=False)
+            for one, result in zip(lists, results, strict=True)
+        ]
+    )
+    without_easy = [
+        one.merged(np.array(result.hard_star, dtype=np.int64), hard_star=True)
+        for one, result in zip(lists, results, strict=True)
+    ]
     padded = np.full(full.shape, -1, dtype=full.dtype)
     for row, ids in zip(padded, without_easy, strict=True):
         row[: len(ids)] = ids

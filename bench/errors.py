@@ -1,7 +1,11 @@
 """The error that every room of the bench raises for bad input, and that commands print with exit code 2."""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 
 class BenchError(ValueError):
@@ -10,6 +14,9 @@ class BenchError(ValueError):
     def __init__(self, seen: str, *, wanted: str, cure: str) -> None:
         super().__init__(f"{seen}; wanted {wanted}. {cure}")
         self.seen, self.wanted, self.cure = seen, wanted, cure
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it comes back whole from a worker process
+        return partial(type(self), wanted=self.wanted, cure=self.cure), (self.seen,)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, cure: str = "") -> BenchError:

@@ -11,7 +11,10 @@ from pathlib import Path
 from bench import datasets
 from bench.datasets import Dataset
 from bench.errors import BenchError
-from bench.features import DescriptorStore, ImageRef, Vocabulary, describe
+from bench.features.extract import describe
+from bench.features.images import ImageRef
+from bench.features.store import DescriptorStore
+from bench.features.vlad import Vocabulary
 from bench.search import Shortlist, search
 
 log = logging.getLogger(__name__)
@@ -28,7 +31,7 @@ class Descriptors:
 
     locals: int = 500
     words: int = 64
-    global_dim: int = 256
+    global_dim: int = 512
     training: str = "facades-train"
 
     @property
@@ -45,22 +48,26 @@ class Prepared:
     """Everything that re-ranking one data set needs."""
 
     dataset: Dataset
+    folder: Path
     queries: DescriptorStore
     gallery: DescriptorStore
 
     def first_stage(self, length: int | None = None) -> Shortlist:
         """The exact first-stage lists, whole unless a length is given."""
-        return search(self.queries.global_descriptors, self.gallery.global_descriptors, length)
+        assert self.queries.global_ is not None and self.gallery.global_ is not None
+        return search(self.queries.global_.array(), self.gallery.global_.array(), length)
 
 
 def prepare(name: str, descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Prepared:
     """The data set `name` (or the folder it names), described and ready; what is cached already is used as it is."""
     with progress(f"data set {name}") as shown:
         dataset = datasets.load(name, cache=cache, workers=workers, progress=shown)
+    if not dataset.truth.queries:
+        raise BenchError(
+            f"no queries in {dataset.name}", wanted="at least one", cure="List them under 'qimlist' and 'gnd'."
+        )
     gallery = [ImageRef(path) for path in dataset.gallery_paths]
-    queries = [
-        ImageRef(path, truth.box) for path, truth in zip(dataset.query_paths, dataset.truth.truths, strict=True)
-    ]
+    queries = [ImageRef(path, truth.box) for path, truth in zip(dataset.query_paths, dataset.truth.truths, strict=True)]
     vocabulary = learn_vocabulary(descriptors, cache=cache, workers=workers, progress=progress)
     folder = cache / "descriptors" / f"{dataset.name}-{dataset.sha256[:12]}" / descriptors.slug
     stores = {}
@@ -69,23 +76,25 @@ def prepare(name: str, descriptors: Descriptors, *, cache: Path, workers: int, p
             stores[side] = describe(
                 images, folder / side, vocabulary=vocabulary, length=descriptors.locals, workers=workers, progress=shown
             )
-    return Prepared(dataset, stores["queries"], stores["gallery"])
+    return Prepared(dataset, folder, stores["queries"], stores["gallery"])
 
 
 def learn_vocabulary(descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Vocabulary:
     """The VLAD vocabulary, learnt once on the training set and cached."""
-    path = cache / "vocabularies" / f"{descriptors.slug}.safetensors"
-    if path.exists():
-        return Vocabulary.load(path)
     with progress(f"data set {descriptors.training}") as shown:
         training = datasets.load(descriptors.training, cache=cache, workers=workers, progress=shown)
+    origin = f"{training.folder.name}-{training.sha256[:12]}"
+    path = cache / "vocabularies" / f"{descriptors.slug}-{origin}.safetensors"
+    if path.exists():
+        return Vocabulary.load(path)
     images = [ImageRef(path) for path in training.gallery_paths]
-    if not images:
-        raise BenchError(f"no images in {descriptors.training}", wanted="some to learn from", cure="Render it again.")
-    folder = cache / "descriptors" / descriptors.training / descriptors.slug
+    folder = cache / "descriptors" / origin / descriptors.slug
     with progress(f"descriptors of {descriptors.training}") as shown:
         store = describe(images, folder, vocabulary=None, length=descriptors.locals, workers=workers, progress=shown)
+    assert store.local is not None
     log.info("learning %d visual words and their whitening to %d dimensions", descriptors.words, descriptors.global_dim)
-    vocabulary = Vocabulary.learn(store, words=descriptors.words, dim=descriptors.global_dim)
+    vocabulary = Vocabulary.learn(
+        store.local, centroids=descriptors.words, width=descriptors.global_dim, locals=descriptors.locals
+    )
     vocabulary.save(path)
     return vocabulary

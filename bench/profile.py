@@ -9,10 +9,10 @@ import torch
 import typer
 
 from bench.cells import Cell, exit_code, run_cells
-from bench.console import console, run
-from bench.cost import describe_inputs, measure
+from bench.console import output, run
+from bench.cost import CostTask, describe_inputs, measure
 from bench.errors import BenchError
-from bench.measure import machine
+from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, records_folder
 from bench.provenance import Surroundings, command_line
 from bench.reporting import cost_table
@@ -42,26 +42,30 @@ def main(
     threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and inputs.")] = 0,
     timeout: Annotated[float, typer.Option(help="Seconds that one pass of a cell may take.", min=1)] = 1800,
-    again: Annotated[bool, typer.Option(help="Measure cells again that this code has finished on this machine.")] = False,
+    again: Annotated[
+        bool, typer.Option(help="Measure cells again that this code has finished on this machine.")
+    ] = False,
 ) -> None:
     """Measures parameters, FLOPs, latency and peak memory of every re-ranker, and keeps a record of each."""
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise BenchError(f"device {device!r}", wanted="cpu, or a CUDA device that is there", cure="Pass --device cpu.")
     specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))
     store = ResultStore(records_folder(records))
-    surroundings = Surroundings(threads or machine().cores, seed, command_line("bench.profile"))
+    surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.profile"))
 
     def cell(spec: Spec) -> Cell:
         key = CostKey(
-            reranker=str(spec), device=device, dtype="float32", candidates=candidates,
+            reranker=str(spec),
+            device=device,
+            dtype="float32",
+            candidates=candidates,
             inputs=describe_inputs(variant_of(spec).inputs),
         )
-        return Cell(key, lambda: measure(
-            spec, key, threads=surroundings.threads, seed=seed, warmup=warmup, runs=runs, timeout_s=timeout
-        ))
+        task = CostTask(str(spec), key.device, key.dtype, candidates, seed, warmup, runs)
+        return Cell(key, lambda: measure(task, threads=surroundings.threads, timeout_s=timeout))
 
     found = run_cells([cell(spec) for spec in specs], store, surroundings, again=again)
-    console.print(cost_table(found).markdown(), markup=False, highlight=False)
+    output.print(cost_table(found).markdown(), markup=False, highlight=False)
     raise typer.Exit(exit_code(found))
 
 

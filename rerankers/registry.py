@@ -122,7 +122,9 @@ def variant_of(spec: Spec) -> Variant:
     return variants(spec.family)[spec.variant]
 
 
-def build(request: str | Spec, *, checkpoint: Path | None = None, allow_random: bool = False, seed: int = 0) -> Reranker:
+def build(
+    request: str | Spec, *, checkpoint: Path | None = None, allow_random: bool = False, seed: int = 0
+) -> Reranker:
     """A re-ranker ready to score, in evaluation mode.
 
     checkpoint: official or own weights. A learned re-ranker without them raises RerankError, unless

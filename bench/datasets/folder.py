@@ -1,4 +1,4 @@
-"""A folder of images with a `ground_truth.json`, in the layout of Revisited Oxford: the user's own, or facades once rendered."""
+"""A folder of images with a `ground_truth.json` in the layout of Revisited Oxford: own images, or facades rendered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,4 @@ def load_folder(folder: Path, *, name: str | None = None) -> Dataset:
             wanted="one with imlist, qimlist and gnd (easy, hard, junk and an optional bbx a query)",
             cure="See docs/own-images.md for the layout.",
         )
-    dataset = Dataset(name or folder.resolve().name, folder, read_ground_truth(path))
-    if not dataset.truth.queries:
-        raise BenchError(f"no queries in {path}", wanted="at least one", cure="List them under 'qimlist' and 'gnd'.")
-    return dataset
+    return Dataset(name or folder.resolve().name, folder, read_ground_truth(path))

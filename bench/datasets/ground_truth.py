@@ -59,9 +59,9 @@ class GroundTruth:
 def read_ground_truth(path: Path) -> GroundTruth:
     """The ground truth in a `.json` file or, by any other suffix, in a pickle (read with an allow-list of types).
 
-    Unknown keys are let through. BenchError for a file that cannot be read and for a truth that does not hold together:
-    an empty gallery, lengths that differ, an index outside the gallery, an image under two labels, a name that is
-    absolute or steps up.
+    Unknown keys are let through, and so is a truth without queries: it is for training. BenchError for a file that
+    cannot be read and for a truth that does not hold together: an empty gallery, lengths that differ, an index outside
+    the gallery, an image under two labels, a name that is absolute or steps up.
     """
     document = _read_json(path) if path.suffix == ".json" else safe_pickle.load(path)
     try:
@@ -121,6 +121,8 @@ def _ground_truth(document: Any) -> GroundTruth:
     if not isinstance(document, Mapping):
         raise _flaw(f"a {type(document).__name__} at the top", wanted="an object with imlist, qimlist and gnd")
     gallery, queries = _names(document, "imlist"), _names(document, "qimlist")
+    if not gallery:
+        raise _flaw("imlist that is empty", wanted="at least one image name")
     if len(set(gallery)) < len(gallery):
         raise _flaw(f"imlist with {len(gallery) - len(set(gallery))} repeated names", wanted="each image once")
     entries = document.get("gnd")
@@ -135,8 +137,8 @@ def _ground_truth(document: Any) -> GroundTruth:
 
 def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     names = document.get(key)
-    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-        raise _flaw(f"{key} that is empty or no list of names", wanted="at least one image name")
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise _flaw(f"{key} that is no list of names", wanted="a list of image names")
     for name in names:
         if _UNSAFE_NAME.search(name):
             raise _flaw(f"the name {name!r} in {key}", wanted="names relative to the folder, without '..'")

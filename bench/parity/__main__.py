@@ -23,7 +23,9 @@ OFF, UNSUPPORTED = 1, 3
 
 def main(
     folders: Annotated[list[Path], typer.Argument(help="Folders of cases, or folders of such folders.")],
-    brief: Annotated[bool, typer.Option("--brief", help="One line a case; outputs only of those that are off.")] = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="One line a case; outputs only of those that are off.")
+    ] = False,
 ) -> None:
     """Holds every output of every case against its tolerance, and says which is off and by how much."""
     counted = Counter[str]()
@@ -71,8 +73,11 @@ def _details(report: Report) -> Table:
     table = Table("output", "verdict", "deviation", "tolerance", "note", box=None)
     for verdict in report.verdicts:
         table.add_row(
-            escape(verdict.output), "ok" if verdict.ok else "off", f"{verdict.deviation:.3g}",
-            escape(verdict.tolerance), escape(verdict.note),
+            escape(verdict.output),
+            "ok" if verdict.ok else "off",
+            f"{verdict.deviation:.3g}",
+            escape(verdict.tolerance),
+            escape(verdict.note),
         )
     return table
 

@@ -40,9 +40,7 @@ class Report:
 def runners() -> dict[str, Runner]:
     """What runs each kind of case."""
     return {
-        kind: runner
-        for system in SYSTEMS
-        for kind, runner in import_module(f"bench.parity.{system}").RUNNERS.items()
+        kind: runner for system in SYSTEMS for kind, runner in import_module(f"bench.parity.{system}").RUNNERS.items()
     }
 
 

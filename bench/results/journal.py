@@ -21,7 +21,7 @@ class Journal:
         lines = self._lines()
         self.parts: dict[str, Any] = {}
         if lines and lines[0] == heading:
-            self.parts = {name: value for name, value in lines[1:]}
+            self.parts = dict(lines[1:])
         self._rewrite()
 
     def add(self, name: str, value: Any) -> None:

@@ -14,7 +14,6 @@ from bench.errors import BenchError
 from bench.files import write_text
 from bench.results.record import AccuracyKey, CostKey, Provenance, Record
 
-
 #: What must be equal for an earlier record to stand for a new run.
 DECISIVE = ("code_sha256", "fingerprint", "threads", "seed", "versions")
 

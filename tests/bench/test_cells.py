@@ -44,8 +44,10 @@ def test_a_second_start_does_only_what_is_missing(tmp_path):
 def test_an_interruption_keeps_what_is_done(tmp_path):
     store, calls = ResultStore(tmp_path), []
     with pytest.raises(KeyboardInterrupt):
+
         def interrupted():
             raise KeyboardInterrupt
+
         run_cells([cell("a", 1, calls), Cell(key("b"), interrupted)], store, SURROUNDINGS, again=False)
     assert [record.key.reranker for record in store] == ["a"]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 
 import pytest
 
@@ -46,3 +47,9 @@ def test_a_file_where_a_folder_should_be(tmp_path):
 def test_unknown_name_lists_what_exists_and_the_nearest():
     message = str(unknown_name("data set", "facade", ["facades", "other"]))
     assert "facades, other" in message and "Did you mean 'facades'?" in message
+
+
+def test_an_error_survives_the_way_between_processes():
+    error = BenchError("seen", wanted="wanted", cure="cure")
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error) and copy.cure == "cure"

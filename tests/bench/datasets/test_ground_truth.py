@@ -138,7 +138,7 @@ def field(**fields):
         (field(imlist=["a", "C:/y", "b"]), "C:/y"),
         (field(imlist=["a", "", "b"]), "''"),
         (field(qimlist=["q0"]), "gnd as list of 2"),
-        (field(qimlist=[]), "qimlist"),
+        (field(qimlist=[]), "gnd as list of"),
         (field(gnd={}), "gnd as dict"),
         (field(gnd=[1, 2]), "gnd entry 0 as int"),
         (entry(easy=[3]), "easy of query 0 from 3 to 3"),

@@ -1,0 +1,1 @@
+"""From images to descriptors: RootSIFT, VLAD, pooling, and the store that keeps them."""

@@ -1,0 +1,217 @@
+"""A store on its way to the disk: filled by many processes, in any order, and resumed after any interruption.
+
+The rows go to `<name>.partial`, an HDF5 file whose one dataset is contiguous and allocated in advance, so that
+a row is a place in the file and needs no HDF5 to write. `<name>.journal` lists the finished runs of rows, each
+with its checksum: a run counts only while its rows still match, so that neither a kill nor a power cut can leave
+half a run that passes for a whole one. The file gets its name when everything is in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.features.layout import FINGERPRINT, open_hdf5
+from bench.files import unwritable
+
+logger = logging.getLogger(__name__)
+
+ROW_TYPE = np.dtype("<f4")
+Run = tuple[int, int]  # rows [start, stop)
+Attributes = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the rows lie in a file; enough for another process to read and write them."""
+
+    path: Path
+    offset: int
+    row_bytes: int
+
+    def write(self, start: int, rows: NDArray[np.float32]) -> int:
+        """Writes rows from row `start` on; returns their checksum."""
+        content = np.ascontiguousarray(rows, dtype=ROW_TYPE).view(np.uint8).data
+        # Not through a memory map, where a full disk would be a SIGBUS instead of an error.
+        with self.path.open("r+b") as file:
+            file.seek(self.offset + start * self.row_bytes)
+            file.write(content)
+        return zlib.crc32(content)
+
+    def checksum(self, run: Run) -> int:
+        """Of the rows as they lie in the file."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset + run[0] * self.row_bytes)
+            return zlib.crc32(file.read((run[1] - run[0]) * self.row_bytes))
+
+
+class Partial:
+    """An unfinished store, held by this process alone."""
+
+    def __init__(self, target: Target, rows: int, journal: IO[str], finished: set[Run]) -> None:
+        self.target, self.rows = target, rows
+        self._journal, self._finished = journal, finished
+
+    @property
+    def done(self) -> int:
+        """Rows that are finished."""
+        return sum(stop - start for start, stop in self._finished)
+
+    def missing(self, size: int) -> list[Run]:
+        """The runs of `size` rows that are still to be written."""
+        runs = [(start, min(start + size, self.rows)) for start in range(0, self.rows, size)]
+        self._finished &= set(runs)  # those of another size would overlap
+        return [run for run in runs if run not in self._finished]
+
+    def finish(self, run: Run, checksum: int) -> None:
+        """Notes that a run is written."""
+        self._journal.write(f"{run[0]} {run[1]} {checksum}\n")
+        self._journal.flush()
+        self._finished.add(run)
+
+
+def write_store(
+    path: Path,
+    *,
+    dataset: str,
+    shape: tuple[int, ...],
+    attributes: Attributes,
+    fill: Callable[[Partial], None],
+) -> None:
+    """Makes the file `path` with one float32 dataset of this shape, unless it is there with the same fingerprint.
+
+    fill: writes and finishes the missing rows of a Partial. If it fails, what was finished is kept, and the next
+    call with the same `fingerprint` among the attributes goes on from there. A call that meets another process
+    at work on the same store waits for it. Raises BenchError when the folder cannot be written or its disk is
+    full, which is found before the first row.
+    """
+    if is_written(path, attributes[FINGERPRINT]):
+        return
+    beside = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name(path.name + ".journal")) as journal:
+            if not is_written(path, attributes[FINGERPRINT]):  # else by the process that we waited for
+                partial = _resume(beside, dataset, shape, attributes, journal)
+                partial = partial or _begin(beside, dataset, shape, attributes, journal)
+                fill(partial)
+                if partial.done != shape[0]:
+                    raise RuntimeError(f"{partial.done} of {shape[0]} rows written to {beside}")
+                with beside.open("rb+") as file:
+                    os.fsync(file.fileno())
+                beside.replace(path)
+            Path(journal.name).unlink()
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def is_written(path: Path, fingerprint: str | int) -> bool:
+    """Whether `path` is a finished store with this fingerprint; BenchError when it is damaged."""
+    if not path.exists():
+        return False
+    with open_hdf5(path) as file:
+        return bool(file.attrs.get(FINGERPRINT) == fingerprint)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    """The journal, opened for appending and locked; the lock goes with this process, however it ends."""
+    while True:
+        with path.open("a+", encoding="ascii", errors="replace") as journal:
+            try:
+                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("another process is writing %s: waiting for it", path.stem)
+                fcntl.flock(journal, fcntl.LOCK_EX)
+            # Whoever held it before may have finished and removed it: then this lock guards nothing.
+            if os.fstat(journal.fileno()).st_nlink:
+                yield journal
+                return
+
+
+def _begin(beside: Path, dataset: str, shape: tuple[int, ...], attributes: Attributes, journal: IO[str]) -> Partial:
+    journal.truncate(0)
+    try:
+        target = _allocate(beside, dataset, shape, attributes)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        Path(journal.name).unlink()
+        raise
+    journal.write(f"{attributes[FINGERPRINT]}\n")
+    journal.flush()
+    return Partial(target, shape[0], journal, set())
+
+
+def _allocate(beside: Path, dataset: str, shape: tuple[int, ...], attributes: Attributes) -> Target:
+    """An HDF5 file with its one dataset's space reserved on the disk."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)  # the same content makes the same file
+    try:
+        with h5py.File(beside, "w") as file:
+            file.attrs.update(attributes)
+            space = h5py.h5s.create_simple(shape)
+            h5py.h5d.create(file.id, dataset.encode(), h5py.h5t.IEEE_F32LE, space, dcpl=layout)
+            target = _target(beside, file[dataset])
+    except (OSError, RuntimeError) as error:  # h5py makes a page of it, or no OSError at all when closing the file
+        number = getattr(error, "errno", None) or errno.ENOSPC
+        raise OSError(number, os.strerror(number)) from error
+    with beside.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, target.offset + shape[0] * target.row_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that reserves no space
+                raise
+    return target
+
+
+def _resume(
+    beside: Path, dataset: str, shape: tuple[int, ...], attributes: Attributes, journal: IO[str]
+) -> Partial | None:
+    """The store as the journal left it; None when there is none, or when it is for something else."""
+    journal.seek(0)
+    text = journal.read()
+    if text.split("\n")[0] != attributes[FINGERPRINT] or not beside.exists():
+        return None
+    try:
+        with open_hdf5(beside) as file:
+            if file[dataset].shape != shape:
+                return None
+            target = _target(beside, file[dataset])
+    except (BenchError, KeyError):  # damaged: nothing to resume
+        return None
+    if not text.endswith("\n"):  # the last line was cut short
+        journal.write("\n")
+    finished = set()
+    for start, stop, checksum in re.findall(r"^(\d+) (\d+) (\d+)$", text, flags=re.MULTILINE):
+        run = int(start), int(stop)
+        if target.checksum(run) == int(checksum):
+            finished.add(run)
+    partial = Partial(target, shape[0], journal, finished)
+    logger.info("resuming %s at %d of %d images", beside.stem, partial.done, partial.rows)
+    return partial
+
+
+def _target(path: Path, dataset: h5py.Dataset) -> Target:
+    offset = dataset.id.get_offset()
+    if offset is None:
+        raise BenchError(
+            f"HDF5 gave no place for the dataset in {path}", wanted="contiguous storage", cure="Update h5py and HDF5."
+        )
+    return Target(path, offset, int(np.prod(dataset.shape[1:])) * ROW_TYPE.itemsize)

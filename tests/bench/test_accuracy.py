@@ -1,0 +1,225 @@
+"""The main job on the small embedded data set and on own images: images in, records out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import typer
+
+from bench import accuracy, earn
+from bench.errors import BenchError
+from bench.protocols import Policy
+from bench.results import ResultStore
+from rerankers import RerankError
+from tests.support import ROOT
+
+MINI = "facades-mini"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def job(cache, records, **changes):
+    """Runs the command's function; gives its exit code."""
+    options = {
+        "shortlist": 20,
+        "dataset": MINI,
+        "rerankers": "none,sg-rerank,ransac",
+        "policy": Policy.JUNK_BEHIND,
+        "checkpoint": None,
+        "allow_random": False,
+        "local_descriptors": 200,
+        "training": MINI,
+        "records": records,
+        "cache": cache,
+        "threads": 2,
+        "seed": 0,
+        "timeout": 300,
+        "again": False,
+    }
+    with pytest.raises(typer.Exit) as end:
+        accuracy.main(**(options | changes))
+    return end.value.exit_code
+
+
+def by_name(records):
+    return {record.key.reranker: record for record in ResultStore(records)}
+
+
+@pytest.fixture(scope="module")
+def first(cache, tmp_path_factory):
+    """Records of a first run."""
+    records = tmp_path_factory.mktemp("records")
+    assert job(cache, records, rerankers="none,sg-rerank,ransac,ransac+blend=0.5/0.05,ames:rootsift") == 0
+    return records
+
+
+def test_images_in_accuracy_out(first):
+    found = by_name(first)
+    assert {name: record.status for name, record in found.items()} == {
+        "none:first-stage": "ok",
+        "sg-rerank:default": "ok",
+        "ransac:affine": "ok",
+        "ransac:affine+blend=0.5/0.05": "ok",
+        "ames:rootsift": "missing",
+    }
+    for record in found.values():
+        if record.status == "ok":
+            assert len(record.series["ap_medium"]) == 8 and len(record.scores_sha256) == 64
+            aps = [ap for ap in record.series["ap_medium"] if ap is not None]
+            assert record.figure("map_medium").value == pytest.approx(np.mean(aps), abs=1e-12)
+    assert "no trained weights" in found["ames:rootsift"].figure("map_medium").reason
+    assert found["ransac:affine"].figure("map_hard").value > found["none:first-stage"].figure("map_hard").value
+
+
+def test_a_second_run_keeps_what_is_there_and_again_finds_the_same(cache, first, tmp_path):
+    before = by_name(first)
+    assert job(cache, first, rerankers="none,ransac") == 0
+    kept = by_name(first)["ransac:affine"]
+    assert kept.provenance.started_at == before["ransac:affine"].provenance.started_at
+    assert job(cache, tmp_path, rerankers="ransac", again=True) == 0
+    fresh = by_name(tmp_path)["ransac:affine"]
+    assert fresh.scores_sha256 == kept.scores_sha256 and fresh.series == kept.series
+
+
+def test_random_weights_run_only_when_allowed_and_say_so(cache, tmp_path):
+    assert job(cache, tmp_path, rerankers="ames:rootsift", allow_random=True) == 0
+    record = by_name(tmp_path)["ames:rootsift"]
+    assert record.status == "ok" and record.key.weights == "random" and "random weights" in record.notes[0]
+
+
+def test_an_interrupted_cell_goes_on_where_it_stopped(cache, first, tmp_path, monkeypatch):
+    payloads = []
+    monkeypatch.setattr(
+        accuracy,
+        "isolated",
+        lambda target, payload, **_: payloads.append(payload) or earn.run(payload, lambda *_: None),
+    )
+    assert job(cache, tmp_path, rerankers="ransac", again=True) == 0
+    task = payloads[0] | {"journal": str(tmp_path / "j")}
+
+    def stop(done, total, text):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        earn.run(task, stop)
+    ranked = []
+    original = earn.rerank_query
+    monkeypatch.setattr(earn, "rerank_query", lambda *args: ranked.append(1) or original(*args))
+    found = earn.run(task, lambda *_: None)
+    assert len(ranked) == 5
+    straight = by_name(first)["ransac:affine"]
+    assert found["scores_sha256"] == straight.scores_sha256 and found["series"] == straight.series
+
+
+def own_images(folder, *, box=True):
+    """Six pictures of two textures, in several formats and sizes, and a ground truth over them."""
+    random = np.random.default_rng(0)
+    textures = [cv2.resize(random.integers(0, 255, (30, 40, 3), dtype=np.uint8), (640, 480)) for _ in range(2)]
+    names = ["a.jpg", "deep/b.png", "c.webp", "d.bmp", "e.tiff", "f.png"]
+    (folder / "deep").mkdir(parents=True)
+    for number, name in enumerate(names):
+        picture = cv2.resize(textures[number % 2], (300 + 100 * number, 200 + 90 * number))
+        if name == "f.png":
+            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+        assert cv2.imwrite(str(folder / name), picture)
+    assert cv2.imwrite(str(folder / "q.png"), textures[0])
+    query = {"easy": [0], "hard": [2, 4], "junk": []} | ({"bbx": [10, 10.5, 600, 400]} if box else {})
+    truth = {"imlist": ["a", "deep/b.png", "c", "d", "e.tiff", "f.png"], "qimlist": ["q.png"], "gnd": [query]}
+    (folder / "ground_truth.json").write_text(json.dumps(truth))
+    return folder
+
+
+@pytest.mark.parametrize("box", [True, False])
+def test_own_images_take_the_same_path(cache, tmp_path, box):
+    folder = own_images(tmp_path / "mine", box=box)
+    assert job(cache, tmp_path / "records", dataset=str(folder), shortlist=6, rerankers="none,ransac") == 0
+    record = by_name(tmp_path / "records")["ransac:affine"]
+    assert record.key.dataset == "mine" and record.figure("map_medium").value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dataset": "facade-mini"}, "unknown data set 'facade-mini'.*Did you mean 'facades-mini'"),
+        ({"dataset": "./nowhere"}, "no folder"),
+        ({"rerankers": "ransack"}, "unknown re-ranker 'ransack'.*Did you mean 'ransac'"),
+        ({"rerankers": "ames:dinov7"}, "unknown variant of ames"),
+        ({"shortlist": 63}, "a shortlist of 63 from a gallery of 62 images"),
+        ({"checkpoint": ["ames=nowhere.pt"]}, "FAMILY=PATH"),
+        ({"training": "nothing", "local_descriptors": 33}, "unknown data set 'nothing'"),
+    ],
+)
+def test_bad_requests_say_what_was_seen_and_wanted(cache, tmp_path, changes, words):
+    with pytest.raises((BenchError, RerankError), match=words):
+        job(cache, tmp_path, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_ground_truth(cache, tmp_path):
+    with pytest.raises(BenchError, match=r"no ground_truth\.json"):
+        job(cache, tmp_path / "records", dataset=str(tmp_path))
+
+
+def test_a_missing_image_is_named(cache, tmp_path):
+    folder = own_images(tmp_path / "mine")
+    (folder / "d.bmp").unlink()
+    with pytest.raises(BenchError, match="no image 'd'"):
+        job(cache, tmp_path / "records", dataset=str(folder), shortlist=6)
+
+
+def damaged(cache, tmp_path, damage):
+    """The exit code of a run whose gallery descriptors were damaged behind its back."""
+    folder = own_images(tmp_path / "mine")
+    own = tmp_path / "cache"
+    (own / "vocabularies").mkdir(parents=True)
+    for file in (cache / "vocabularies").iterdir():
+        (own / "vocabularies" / file.name).write_bytes(file.read_bytes())
+    options = {"dataset": str(folder), "shortlist": 6, "rerankers": "ransac"}
+    assert job(own, tmp_path / "records", **options) == 0
+    damage(next((own / "descriptors").glob("mine-*/*/gallery/local.hdf5")))
+    return job(own, tmp_path / "records", again=True, **options)
+
+
+def test_nan_in_descriptors_is_bad_input(cache, tmp_path):
+    def damage(path):
+        with h5py.File(path, "r+") as file:
+            file["features"][2, 0, 7] = np.nan
+
+    assert damaged(cache, tmp_path, damage) == 2
+    record = by_name(tmp_path / "records")["ransac:affine"]
+    assert record.status == "failed" and "NaN" in record.reason
+
+
+def test_a_truncated_store_in_the_cache_is_extracted_again(cache, tmp_path):
+    def damage(path):
+        path.write_bytes(path.read_bytes()[:-1000])
+
+    assert damaged(cache, tmp_path, damage) == 0
+    assert by_name(tmp_path / "records")["ransac:affine"].figure("map_medium").value == 1.0
+
+
+def test_the_command_line_ends_with_exit_code_2_and_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    for options in (
+        ["--dataset", "facades-maxi"],
+        ["--records", str(tmp_path / "file" / "inside")],
+        ["--shortlist", "0"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.accuracy", "--cache", str(tmp_path / "cache"), *options],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr and done.stderr.strip()

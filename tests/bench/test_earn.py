@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bench.datasets.ground_truth import QueryTruth
+from bench.earn import QueryResult, evaluation, rerank_query
+from bench.protocols import CandidateList, Policy
+from rerankers import Features, Reranker
+
+
+class Gallery:
+    """Image i has the global descriptor [quality of i]."""
+
+    local = None
+
+    def __init__(self, quality):
+        self.quality, self.asked = torch.tensor(quality, dtype=torch.float32), []
+
+    def features(self, indices, *, locals=None):
+        self.asked.append(list(indices))
+        return Features(global_=self.quality[torch.from_numpy(np.asarray(indices))][:, None])
+
+
+class Quality(Reranker):
+    needs = ("global_",)
+
+    def score(self, query, candidates):
+        return candidates.global_[:, 0]
+
+
+class ListWise(Quality):
+    kind = "list-wise"
+
+
+QUERY = Features(global_=torch.zeros(1, 1))
+
+
+def truth(easy=(), hard=(), junk=()):
+    return QueryTruth(*(np.array(ids, dtype=np.int64) for ids in (easy, hard, junk)), box=None)
+
+
+def candidates(length, labels):
+    return CandidateList.make(
+        np.arange(6),
+        np.linspace(1, 0, 6, dtype=np.float32),
+        easy=labels.easy,
+        junk=labels.junk,
+        policy=Policy.JUNK_BEHIND,
+        length=length,
+    )
+
+
+@pytest.mark.parametrize("kind", [Quality, ListWise])
+def test_both_lists_are_re_ranked(kind):
+    labels = truth(easy=[1], hard=[2, 4], junk=[0])
+    chosen = candidates(3, labels)  # 1 2 3 4 5 0: standard 1 2 3, hard* 2 3 4
+    gallery = Gallery([0, 1, 2, 3, 4, 5])
+    result = rerank_query(kind(), QUERY, gallery, chosen)
+    assert chosen.ids[result.standard].tolist() == [3, 2, 1]
+    assert chosen.ids[result.hard_star].tolist() == [4, 3, 2]
+    assert len(gallery.asked) == (1 if kind is Quality else 2)
+
+
+def test_evaluation_by_hand():
+    labels = truth(easy=[1], hard=[2, 4], junk=[0])
+    chosen = candidates(3, labels)
+    result = rerank_query(Quality(), QUERY, Gallery([0, 1, 2, 3, 4, 5]), chosen)
+    found = evaluation([chosen], [result], (labels,))
+    # standard list 3 2 1 4 5 | 0: without junk the positives of medium (1, 2, 4) stand at ranks 1, 2, 3
+    medium = ((0 / 1 + 1 / 2) + (1 / 2 + 2 / 3) + (2 / 3 + 3 / 4)) / 6
+    assert found["figures"]["map_medium"] == pytest.approx(medium, abs=1e-12)
+    # hard* list 4 3 2 5 | 0: the positives 4 and 2 stand at ranks 0 and 2
+    assert found["figures"]["map_hard_star"] == pytest.approx(((1 + 1) + (1 / 2 + 2 / 3)) / 4, abs=1e-12)
+    assert found["series"]["positives_in_shortlist_medium"] == [2]
+    assert found["series"]["positives_in_shortlist_hard_star"] == [2]
+    assert found["figures"]["precision_at_1_hard_star"] == 1.0
+
+
+def test_the_hash_of_the_scores_changes_with_them():
+    labels = truth(hard=[2])
+    one, same, other = (
+        rerank_query(Quality(), QUERY, Gallery(quality), candidates(3, labels)).scores_sha256
+        for quality in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [0, 1, 2.5, 3, 4, 5])
+    )
+    assert one == same != other
+
+
+def test_a_query_without_positives_has_no_ap():
+    labels = truth(hard=[2])
+    chosen = candidates(3, labels)
+    result = QueryResult([0, 1, 2], [0, 1, 2], "", 0.0)
+    found = evaluation([chosen], [result], (labels,))
+    assert found["series"]["ap_easy"] == [None] and np.isnan(found["figures"]["map_easy"])
