@@ -84,7 +84,7 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
         if str(number) in journal.parts:
             result = QueryResult(**journal.parts[str(number)])
         else:
-            query = queries.features(np.array([number]), locals=at_most(reranker.query_locals, queries))
+            query = read(queries, np.array([number]), reranker.query_locals, reranker)
             result = rerank_query(reranker, query, gallery, candidates)
             journal.add(str(number), asdict(result))
         lists.append(candidates)
@@ -103,7 +103,7 @@ def rerank_query(
     digest, start = hashlib.sha256(), time.perf_counter()
 
     def ranked(positions: np.ndarray) -> np.ndarray:
-        features = gallery.features(candidates.ids[positions], locals=at_most(reranker.candidate_locals, gallery))
+        features = read(gallery, candidates.ids[positions], reranker.candidate_locals, reranker)
         similarity = torch.from_numpy(np.ascontiguousarray(candidates.similarity[positions]))
         ranking = reranker.ranking(query, features, similarity)
         digest.update(ranking.key.to(torch.float32).numpy().astype("<f4").tobytes())
@@ -125,9 +125,11 @@ def rerank_query(
     )
 
 
-def at_most(wanted: int | None, store: DescriptorStore) -> int | None:
-    """How many local descriptors to read: those wanted, or all that the store holds."""
-    return wanted if wanted is None or store.local is None else min(wanted, store.local.length)
+def read(store: DescriptorStore, images: np.ndarray, length: int | None, reranker: Reranker) -> Features:
+    """What the re-ranker needs of these images, with at most `length` local descriptors; None: all there are."""
+    if length is not None and store.local is not None:
+        length = min(length, store.local.length)
+    return store.features(images, locals=length, needs=reranker.needs)
 
 
 def evaluation(lists: list[CandidateList], results: list[QueryResult], truths: tuple[Any, ...]) -> dict[str, Any]:

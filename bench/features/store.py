@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -31,6 +31,9 @@ from rerankers.interface import Features
 
 #: Rows of float32, memory-mapped where the file allows it; an HDF5 dataset where it is compressed or of another type.
 Rows: TypeAlias = NDArray[np.float32] | h5py.Dataset
+
+
+LOCAL_FIELDS = frozenset({"local", "xy", "scale", "valid", "weight"})
 
 
 @dataclass(frozen=True)
@@ -201,9 +204,15 @@ class DescriptorStore:
         """Number of images N."""
         return max((len(part) for part in (self.local, self.global_) if part is not None), default=0)
 
-    def features(self, indices: ArrayLike, *, locals: int | None = None) -> Features:
-        """Features of the images `indices` (n,), with their first `locals` local descriptors; None: all."""
-        found = Features() if self.local is None else self.local.features(indices, locals=locals)
+    def features(
+        self, indices: ArrayLike, *, locals: int | None = None, needs: Collection[str] | None = None
+    ) -> Features:
+        """Features of the images `indices` (n,), with their first `locals` local descriptors; None: all.
+
+        needs: fields of Features that will be read; without a local one among them, none is taken from the disk.
+        """
+        wanted = self.local if needs is None or LOCAL_FIELDS & set(needs) else None
+        found = Features() if wanted is None else wanted.features(indices, locals=locals)
         if self.global_ is None:
             return found
         return replace(found, global_=self.global_.features(indices).global_)

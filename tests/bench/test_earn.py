@@ -18,7 +18,7 @@ class Gallery:
     def __init__(self, quality):
         self.quality, self.asked = torch.tensor(quality, dtype=torch.float32), []
 
-    def features(self, indices, *, locals=None):
+    def features(self, indices, *, locals=None, needs=None):
         self.asked.append(list(indices))
         return Features(global_=self.quality[torch.from_numpy(np.asarray(indices))][:, None])
 

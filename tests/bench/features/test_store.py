@@ -204,3 +204,16 @@ def test_stores_of_different_images_do_not_go_together(tmp_path: Path) -> None:
     local = LocalStore.open(local_file(tmp_path / "l.hdf5", rows(N + 1)))
     with pytest.raises(BenchError, match=r"7 images in .* and 6 in"):
         DescriptorStore(local, GlobalStore.open(global_file(tmp_path, "npy")))
+
+
+def test_local_descriptors_stay_on_the_disk_when_nobody_needs_them(tmp_path: Path) -> None:
+    class Untouched(LocalStore):
+        def features(self, indices: object, *, locals: int | None = None) -> None:
+            raise AssertionError("read")
+
+    np.save(tmp_path / "g.npy", np.eye(3, dtype=np.float32))
+    local = Untouched(tmp_path / "l.hdf5", np.zeros((3, 2, 9), np.float32))
+    store = DescriptorStore(local, GlobalStore.open(tmp_path / "g.npy"))
+    assert store.features([1], needs=("global_",)).global_.tolist() == [[0, 1, 0]]
+    with pytest.raises(AssertionError, match="read"):
+        store.features([1], needs=("xy",))

@@ -8,13 +8,27 @@ from bench.results import AccuracyKey, CostKey, Figure, Provenance, Record, Resu
 
 COST = CostKey(reranker="ames:dinov2", device="cpu", dtype="float32", candidates=100, inputs="50 x 50 of 768")
 ACCURACY = AccuracyKey(
-    reranker="none:first-stage", dataset="facades", dataset_sha256="ab", descriptors="d", shortlist=400,
-    policy="junk behind", weights="none",
+    reranker="none:first-stage",
+    dataset="facades",
+    dataset_sha256="ab",
+    descriptors="d",
+    shortlist=400,
+    policy="junk behind",
+    weights="none",
 )
 PROVENANCE = Provenance(
-    project_version="0.1.0", commit="c0ffee", dirty=False, code_sha256="code", command="python -m bench.profile",
-    started_at="2026-01-01T00:00:00+00:00", wall_s=1.5, seed=0, threads=2, fingerprint="machine",
-    machine={"cores": 2}, versions={"torch": "2.13.0"},
+    project_version="0.1.0",
+    commit="c0ffee",
+    dirty=False,
+    code_sha256="code",
+    command="python -m bench.profile",
+    started_at="2026-01-01T00:00:00+00:00",
+    wall_s=1.5,
+    seed=0,
+    threads=2,
+    fingerprint="machine",
+    machine={"cores": 2},
+    versions={"torch": "2.13.0"},
 )
 
 
@@ -26,7 +40,8 @@ def test_a_record_survives_the_disk(tmp_path):
     store = ResultStore(tmp_path)
     written = record(
         figures={"latency_mean_ms": Figure(value=1.25), "energy_joule": Figure(reason="no counter")},
-        series={"ap": [0.5, None]}, scores_sha256="ff",
+        series={"ap": [0.5, None]},
+        scores_sha256="ff",
     )
     path = store.put(written)
     assert store.get(COST) == written and list(store) == [written]
@@ -44,8 +59,15 @@ def test_cells_do_not_overwrite_each_other(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "kept"),
-    [({}, True), ({"code_sha256": "other"}, False), ({"fingerprint": "other"}, False), ({"threads": 1}, False),
-     ({"seed": 1}, False), ({"versions": {}}, False), ({"wall_s": 9.0}, True)],
+    [
+        ({}, True),
+        ({"code_sha256": "other"}, False),
+        ({"fingerprint": "other"}, False),
+        ({"threads": 1}, False),
+        ({"seed": 1}, False),
+        ({"versions": {}}, False),
+        ({"wall_s": 9.0}, True),
+    ],
 )
 def test_a_record_stands_for_a_new_run_only_in_the_same_surroundings(tmp_path, change, kept):
     store = ResultStore(tmp_path)
