@@ -34,7 +34,8 @@ def test_ranking_of_no_candidates_is_empty():
 
 def test_features_slice_index_and_truncate_every_field_they_have():
     features = Features(
-        local=torch.arange(24.0).reshape(2, 3, 4), valid=torch.ones(2, 3, dtype=torch.bool),
+        local=torch.arange(24.0).reshape(2, 3, 4),
+        valid=torch.ones(2, 3, dtype=torch.bool),
         dense=(torch.zeros(1, 2, 2), torch.ones(1, 3, 3)),
     )
     assert len(features) == 2 and len(Features()) == 0

@@ -1,0 +1,177 @@
+"""Reference cases of AMES: its network, its whole protocol, and its blend with the global similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.features.store import LocalStore
+from bench.metrics.revisited import evaluate
+from bench.parity.case import Case, Verdict
+from bench.protocols import behind
+from rerankers.ames import Ames, AmesConfig
+from rerankers.checkpoints import load_into, load_state
+from rerankers.compose import Blend
+from rerankers.interface import Features, Reranker
+
+
+def forward(case: Case, *, normalize_input: bool = True) -> list[Verdict]:
+    """Scores through the re-ranker, query by query; all tokens, and training mode, from the network."""
+    ames = _ames(case, normalize_input=normalize_input)
+    tensors = {name: torch.from_numpy(value) for name, value in case.inputs.items()}
+    query, candidate = tensors["src_local"], tensors["tgt_local"]
+    query_valid, candidate_valid = tensors["src_mask"] == 0, tensors["tgt_mask"] == 0  # official masks: 1 is padding
+    scores = [
+        _scores(
+            ames,
+            Features(local=query[pairs][:1], valid=query_valid[pairs][:1]),
+            Features(local=candidate[pairs], valid=candidate_valid[pairs]),
+        )
+        for pairs in _same_query(query, query_valid)
+    ]
+    with torch.inference_mode():
+        tokens = ames.network.encode(query, candidate, query_valid, candidate_valid)
+        training = ames.network.train()(query, candidate, query_valid, candidate_valid)
+    outputs = {"sim": torch.cat(scores), "tokens": tokens, "sim_train_mode": training}
+    return [case.compare(name, value.numpy()) for name, value in outputs.items()]
+
+
+def elvis_forward(case: Case) -> list[Verdict]:
+    """The AMES of the ELViS repository takes descriptors as they are."""
+    return forward(case, normalize_input=False)
+
+
+def protocol(case: Case) -> list[Verdict]:
+    """From descriptor files to mAP: for medium, junk goes behind the list; for hard, the easy images too."""
+    ames, spec = _ames(case), case.spec["protocol"]
+    queries = LocalStore(case.folder, case.inputs["query_file"])
+    gallery = LocalStore(case.folder, case.inputs["gallery_file"])
+    verdicts = []
+    for setting, moved in (("medium", ("junk",)), ("hard", ("junk", "easy"))):
+        ids, similarity = _shortlists(case, moved)
+        inputs = [
+            (
+                queries.features([query], locals=spec["query_sequence_len"]),
+                gallery.features(row[: max(spec["top_k"])], locals=spec["sequence_len"]),
+            )
+            for query, row in enumerate(ids)
+        ]
+        scores = torch.stack([_scores(ames, query, candidates) for query, candidates in inputs])
+        verdicts.append(case.compare(f"local_sims_{setting}", scores.numpy()))
+        for top in spec["top_k"]:
+            runs = [(ames, query, candidates[:top]) for query, candidates in inputs]
+            fused, ranks = _blended(spec, ids, similarity, runs)
+            maps = [_maps(lists, spec["gnd"]) for lists in ranks]
+            for name, value in (("fused", fused), ("ranks", ranks), ("map", maps)):
+                verdicts.append(case.compare(f"{name}_{setting}_top{top}", value))
+    return verdicts
+
+
+def ensemble(case: Case) -> list[Verdict]:
+    """Blends of known scores with the global similarity, and the lists that they give."""
+    spec, scores = case.spec["protocol"], torch.from_numpy(case.inputs["local_sims"])
+    verdicts = []
+    for top in spec["top_k"]:
+        runs = [(Known(row[:top]), _images(1), _images(top)) for row in scores]
+        fused, ranks = _blended(spec, case.inputs["shortlist_ids"], case.inputs["global_sims"], runs)
+        verdicts += [case.compare(f"fused_top{top}", fused), case.compare(f"ranks_top{top}", ranks)]
+    return verdicts
+
+
+class Known(Reranker):
+    """Scores that somebody else computed."""
+
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+
+    def score(self, query: Features, candidates: Features) -> Tensor:
+        return self.scores
+
+
+def _blended(
+    spec: Mapping[str, Any],
+    ids: np.ndarray,
+    similarity: np.ndarray,
+    runs: Sequence[tuple[Reranker, Features, Features]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Blended scores (grid, queries, k) and lists of ids (grid, queries, n), over all weights and temperatures."""
+    fused, lists = [], []
+    for weight, temperature in product(spec["lamb"], spec["temp"]):
+        for (reranker, query, candidates), row, known in zip(runs, ids, torch.from_numpy(similarity), strict=True):
+            k = len(candidates)
+            ranking = Blend(reranker, weight=weight, temperature=temperature).ranking(query, candidates, known[:k])
+            fused.append(ranking.key.numpy())
+            lists.append(np.concatenate([row[:k][ranking.order.numpy()], row[k:]]))
+    return np.stack(fused).reshape(-1, len(ids), k), np.stack(lists).reshape(-1, *ids.shape)
+
+
+def _shortlists(case: Case, moved: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and similarities (queries, n), the images with the labels `moved` behind all others."""
+    lists = [
+        behind(ids, similarity, np.concatenate([truth[label] for label in moved]))
+        for ids, similarity, truth in zip(
+            case.inputs["shortlist_ids"], case.inputs["global_sims"], case.spec["protocol"]["gnd"], strict=True
+        )
+    ]
+    return np.stack([ids for ids, _ in lists]), np.stack([similarity for _, similarity in lists])
+
+
+def _maps(lists: np.ndarray, truths: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Easy, medium and hard mAP in percent, to the three decimals that the official code keeps."""
+    results = evaluate(lists, [SimpleNamespace(**truth) for truth in truths], divisor="shortlist")
+    return [round(100 * result.map, 3) for result in results.values()]
+
+
+def _ames(case: Case, *, normalize_input: bool = True) -> Ames:
+    """The re-ranker of a case's configuration, with its checkpoint."""
+    if case.checkpoint is None:
+        raise BenchError(f"case {case.name} without a checkpoint", wanted="its weights", cure="Fetch the case again.")
+    given = case.config
+    ames = Ames(
+        AmesConfig(
+            local_dim=given["itq_local_dim"] if given["binarized"] else given["local_dim"],
+            width=given["model_dim"],
+            heads=given["nhead"],
+            layers=given["num_encoder_layers"],
+            hidden=given["dim_feedforward"],
+            activation=given["activation"],
+            norm_first=given["normalize_before"],
+            binarized=given["binarized"],
+            normalize_input=normalize_input,
+        )
+    )
+    load_into(ames.network, load_state(case.checkpoint))
+    return ames
+
+
+def _scores(reranker: Reranker, query: Features, candidates: Features) -> Tensor:
+    """Scores (k,) by the way that everybody goes, with all its checks."""
+    return reranker.ranking(query, candidates, torch.zeros(len(candidates))).key
+
+
+def _same_query(query: Tensor, valid: Tensor) -> Iterator[slice]:
+    """Runs of neighbouring pairs that share a query."""
+    whole = torch.cat([query.flatten(1), valid.to(query.dtype)], dim=1)
+    start = 0
+    for count in torch.unique_consecutive(whole, dim=0, return_counts=True)[1].tolist():
+        yield slice(start, start + count)
+        start += count
+
+
+def _images(count: int) -> Features:
+    return Features(global_=torch.zeros(count, 1))
+
+
+RUNNERS = {
+    "ames_forward": forward,
+    "ames_elvis_forward": elvis_forward,
+    "ames_protocol": protocol,
+    "ames_ensemble": ensemble,
+}

@@ -1,0 +1,56 @@
+"""Attention over parts of a sequence, as several models need it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Reading(NamedTuple):
+    """Rows of a sequence, the keys that they read, and which of these are real: (B, 1, 1, keys), None for all."""
+
+    rows: slice
+    keys: slice
+    valid: Tensor | None
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the parameters of nn.MultiheadAttention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.depth = heads, width // heads
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values (B, S, 3, heads, depth) of x (B, S, D)."""
+        return F.linear(x, self.in_proj_weight, self.in_proj_bias).view(*x.shape[:2], 3, self.heads, self.depth)
+
+    def attend(self, qkv: Tensor, *readings: Reading) -> Tensor:
+        """What the rows of each reading find, one reading after the other: (B, rows, D)."""
+        q, k, v = qkv.transpose(1, 3).unbind(2)
+        found = [
+            F.scaled_dot_product_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], valid).transpose(1, 2)
+            for rows, keys, valid in readings
+        ]
+        return self.out_proj(torch.cat(found, dim=1).flatten(2))
+
+    def attend_once(self, row: Tensor, x: Tensor, valid: Tensor | None) -> Tensor:
+        """What a single row (B, 1, D) finds in x (B, S, D), without forming keys or values.
+
+        q.(Wk x) = (Wk^T q).x and sum a (Wv x) = Wv (sum a x), so that one row costs S D heads, not S D D. The bias of
+        the keys adds the same to every logit and drops out.
+        """
+        to_q, to_k, to_v = self.in_proj_weight.view(3, self.heads, self.depth, -1)
+        bias_q, _, bias_v = self.in_proj_bias.chunk(3)
+        q = F.linear(row[:, 0], to_q.flatten(0, 1), bias_q).view(-1, self.heads, self.depth)
+        asked = torch.matmul(q.transpose(0, 1), to_k).transpose(0, 1)  # (B, heads, D)
+        tokens = x[:, None].expand(-1, self.heads, -1, -1)
+        mean = F.scaled_dot_product_attention(asked[:, :, None], tokens, tokens, valid, scale=self.depth**-0.5)
+        found = torch.matmul(mean[:, :, 0].transpose(0, 1), to_v.transpose(1, 2))  # (heads, B, depth)
+        return self.out_proj(found.transpose(0, 1).flatten(1) + bias_v)[:, None]
