@@ -12,9 +12,11 @@ from bench.errors import BenchError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the place of `path` if the block succeeds, else it is removed.
 
+    sync: wait until it is on the disk. Without, a crash of the machine (not of the program) may leave a cut file:
+    for many small files that are checked when they are read.
     Raises BenchError when the folder cannot be written or the disk is full.
     """
     path = Path(path)
@@ -22,10 +24,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
-        with beside.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(beside, path)
-        _sync_folder(path.parent)
+        if sync:
+            _sync(beside, os.O_RDWR)
+        beside.replace(path)
+        if sync:
+            _sync(path.parent, os.O_RDONLY)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
@@ -33,10 +36,15 @@ def replacing(path: Path) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Writes `content`, all of it or nothing. See `replacing`."""
+    with replacing(path, sync=sync) as beside:
+        beside.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, all of it or nothing."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf8")
+    write_bytes(path, text.encode("utf8"))
 
 
 def unwritable(path: Path, error: OSError) -> BenchError:
@@ -55,8 +63,8 @@ def unwritable(path: Path, error: OSError) -> BenchError:
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path, access: int) -> None:
+    descriptor = os.open(path, access)
     try:
         os.fsync(descriptor)
     finally:

@@ -9,7 +9,7 @@ import typer
 
 from bench.console import console, run
 from bench.errors import BenchError
-from bench.files import replacing
+from bench.files import write_bytes
 from bench.places import DEFAULT_RECORDS
 from bench.reporting.pages import render
 from bench.results import ResultStore
@@ -29,8 +29,7 @@ def main(
         )
     files = render(stored)
     for name, contents in files.items():
-        with replacing(out / name) as beside:
-            beside.write_bytes(contents)
+        write_bytes(out / name, contents)
         console.print(f"wrote {out / name}", markup=False, highlight=False)
     for stale in sorted({path.name for path in out.glob("scatter_*.png")} - set(files)):
         console.print(f"{out / stale} is not of these records: delete it", style="yellow", markup=False)

@@ -98,7 +98,10 @@ def _numpy_types() -> list[Any]:
     """What numpy scalars and arrays in a checkpoint need; the constructors below refuse object data."""
     allowed: list[Any] = [(codecs.encode, "_codecs.encode"), (np.dtype, "numpy.dtype"), (np.ndarray, "numpy.ndarray")]
     for package in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed += [(_scalar, f"{package}.scalar"), (import_module("numpy._core.multiarray")._reconstruct, f"{package}._reconstruct")]
+        allowed += [
+            (_scalar, f"{package}.scalar"),
+            (import_module("numpy._core.multiarray")._reconstruct, f"{package}._reconstruct"),
+        ]
     return allowed + [
         kind for kind in vars(np.dtypes).values() if isinstance(kind, type) and kind is not np.dtypes.ObjectDType
     ]

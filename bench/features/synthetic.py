@@ -56,9 +56,7 @@ def workload(
 Locals = dict[str, NDArray[np.float32]]
 
 
-def _globals(
-    generator: np.random.Generator, candidates: int, dim: int | None
-) -> tuple[Any, Any, Tensor]:
+def _globals(generator: np.random.Generator, candidates: int, dim: int | None) -> tuple[Any, Any, Tensor]:
     """Global descriptors of query and candidates, None without a dimension, and their similarities."""
     similarity = np.sort(generator.uniform(0.1, 0.9, candidates))[::-1].astype(np.float32)
     if dim is None:

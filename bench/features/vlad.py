@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from bench.errors import BenchError
-from bench.files import replacing
+from bench.files import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +102,7 @@ class Vocabulary:
         """Writes it as safetensors, whole or not at all."""
         tensors = {"centroids": self.centroids, "projection": self.projection, "bias": self.bias}
         content = save(tensors, metadata={"format": FORMAT, "locals": json.dumps(self.locals)})
-        with replacing(path) as beside:
-            beside.write_bytes(content)
+        write_bytes(path, content)
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:

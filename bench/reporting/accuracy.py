@@ -225,7 +225,14 @@ def _gain_cells(found: Difference) -> list[Cell]:
     return [
         Cell(value)
         for value in (
-            found.mean, found.low, found.high, found.p_value, found.queries, found.above, found.below, found.equal,
+            found.mean,
+            found.low,
+            found.high,
+            found.p_value,
+            found.queries,
+            found.above,
+            found.below,
+            found.equal,
         )
     ]
 

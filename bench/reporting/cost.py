@@ -12,10 +12,28 @@ from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
 from bench.results.record import CostKey, Record
 
 FIGURES = (
-    "parameters", "gflops_executed", "gflops_algorithmic", "gflops_dispatcher", "gflops_closed_form",
-    "gflops_deepspeed", "latency_mean_ms", "latency_std_ms", "latency_median_ms", "latency_min_ms", "latency_p95_ms",
-    "cold_ms", "achieved_gflop_per_s", "peak_gflop_per_s", "fraction_of_peak", "baseline_rss_bytes", "peak_rss_bytes",
-    "delta_rss_bytes", "delta_anon_bytes", "delta_file_bytes", "device_allocated_bytes", "device_reserved_bytes",
+    "parameters",
+    "gflops_executed",
+    "gflops_algorithmic",
+    "gflops_dispatcher",
+    "gflops_closed_form",
+    "gflops_deepspeed",
+    "latency_mean_ms",
+    "latency_std_ms",
+    "latency_median_ms",
+    "latency_min_ms",
+    "latency_p95_ms",
+    "cold_ms",
+    "achieved_gflop_per_s",
+    "peak_gflop_per_s",
+    "fraction_of_peak",
+    "baseline_rss_bytes",
+    "peak_rss_bytes",
+    "delta_rss_bytes",
+    "delta_anon_bytes",
+    "delta_file_bytes",
+    "device_allocated_bytes",
+    "device_reserved_bytes",
 )
 
 _WITNESSES = ("gflops_dispatcher", "gflops_closed_form", "gflops_deepspeed")
@@ -88,7 +106,11 @@ def section_table(section: Section) -> Table:
         Column("commit"),
     )
     names = (
-        "latency_median_ms", "achieved_gflop_per_s", "fraction_of_peak", "peak_rss_bytes", "delta_rss_bytes",
+        "latency_median_ms",
+        "achieved_gflop_per_s",
+        "fraction_of_peak",
+        "peak_rss_bytes",
+        "delta_rss_bytes",
         "device_allocated_bytes",
     )
     rows = tuple(
@@ -107,7 +129,12 @@ def section_table(section: Section) -> Table:
 def latency_table(section: Section) -> Table:
     """How latency is distributed."""
     names = (
-        "cold_ms", "latency_min_ms", "latency_median_ms", "latency_mean_ms", "latency_std_ms", "latency_p95_ms",
+        "cold_ms",
+        "latency_min_ms",
+        "latency_median_ms",
+        "latency_mean_ms",
+        "latency_std_ms",
+        "latency_p95_ms",
     )
     titles = ("cold first call", "min", "median", "mean", "std", "p95")
     return Table(
@@ -132,8 +159,13 @@ def flops_table(section: Section) -> Table:
 def memory_table(section: Section) -> Table:
     """Host and device memory."""
     names = (
-        "baseline_rss_bytes", "peak_rss_bytes", "delta_rss_bytes", "delta_anon_bytes", "delta_file_bytes",
-        "device_allocated_bytes", "device_reserved_bytes",
+        "baseline_rss_bytes",
+        "peak_rss_bytes",
+        "delta_rss_bytes",
+        "delta_anon_bytes",
+        "delta_file_bytes",
+        "device_allocated_bytes",
+        "device_reserved_bytes",
     )
     titles = ("baseline", "peak", "growth", "growth, anonymous", "growth, files", "device allocated", "device reserved")
     return Table(

@@ -17,8 +17,19 @@ Named = Sequence[tuple[str, Record]]
 
 #: Columns of a sheet that say where a row comes from.
 SHEET_COLUMNS = (
-    "commit", "dirty", "project_version", "code_sha256", "command", "started_at", "wall_s", "seed", "threads",
-    "fingerprint", "machine", "versions", "scores_sha256",
+    "commit",
+    "dirty",
+    "project_version",
+    "code_sha256",
+    "command",
+    "started_at",
+    "wall_s",
+    "seed",
+    "threads",
+    "fingerprint",
+    "machine",
+    "versions",
+    "scores_sha256",
 )
 
 

@@ -145,8 +145,16 @@ def _draw_panel(axes: Axes, panel: Panel, protocol: str, colours: Colormap, norm
     # Few positives last: their points are the extreme ones, and must not vanish under the others.
     order = np.argsort(-panel.pairs.positives, kind="stable")
     axes.scatter(
-        x[order], y[order], c=panel.pairs.positives[order], cmap=colours, norm=norm,
-        s=13, linewidths=0.35, edgecolors="black", zorder=2, clip_on=False,
+        x[order],
+        y[order],
+        c=panel.pairs.positives[order],
+        cmap=colours,
+        norm=norm,
+        s=13,
+        linewidths=0.35,
+        edgecolors="black",
+        zorder=2,
+        clip_on=False,
     )
     axes.scatter(x.mean(), y.mean(), marker="P", s=45, c="#d62728", linewidths=0.6, edgecolors="white", zorder=3)
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal", xticks=range(0, 101, 25), yticks=range(0, 101, 25))

@@ -222,9 +222,7 @@ def test_masks_are_optional_and_one_query_serves_all_pairs(config: AmesConfig) -
     network = reranker(config).network
     query, candidates = images(1, 6), images(4, 5, seed=3)
     bare = network(query.local, candidates.local)
-    masked = network(
-        query.local.expand(4, -1, -1), candidates.local, query.valid.expand(4, -1), candidates.valid
-    )
+    masked = network(query.local.expand(4, -1, -1), candidates.local, query.valid.expand(4, -1), candidates.valid)
     torch.testing.assert_close(bare, masked, atol=ONE_ROUNDING, rtol=0)
     one_sided = network(query.local, candidates.local, None, candidates.valid)
     torch.testing.assert_close(bare, one_sided, atol=ONE_ROUNDING, rtol=0)
@@ -263,9 +261,7 @@ def test_reads_the_strongest_descriptors_only() -> None:
     torch.manual_seed(0)
     made = Ames(SMALL, query_locals=4, candidate_locals=3)
     query, candidates = images(1, 6), images(4, 5, seed=3)
-    assert torch.equal(
-        score(made, query, candidates), score(made, query.truncated(4), candidates.truncated(3))
-    )
+    assert torch.equal(score(made, query, candidates), score(made, query.truncated(4), candidates.truncated(3)))
     assert not torch.equal(score(made, query, candidates), made.score(query, candidates))
 
 

@@ -164,8 +164,13 @@ def accuracy_records(dirty: Provenance) -> list[Record]:
 
 
 _FLOPS = (
-    "gflops_executed", "gflops_algorithmic", "gflops_dispatcher", "gflops_closed_form", "gflops_deepspeed",
-    "achieved_gflop_per_s", "fraction_of_peak",
+    "gflops_executed",
+    "gflops_algorithmic",
+    "gflops_dispatcher",
+    "gflops_closed_form",
+    "gflops_deepspeed",
+    "achieved_gflop_per_s",
+    "fraction_of_peak",
 )
 _SCALES = {"easy": 0.75, "medium": 0.55, "hard": 0.3, "hard_star": 0.35}
 

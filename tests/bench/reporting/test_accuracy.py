@@ -37,8 +37,12 @@ def test_rows_are_known_to_the_letter() -> None:
 def test_the_caption_says_what_was_evaluated_and_how() -> None:
     text = accuracy_table(pair()).markdown()
     for words in (
-        "data set facades (sha256 eeeeeeeeeeee)", "descriptors RootSIFT-500 + VLAD-256", "shortlist of 400",
-        "candidate policy: junk behind", "number of all positives (the revisitop divisor)", "medium 3",
+        "data set facades (sha256 eeeeeeeeeeee)",
+        "descriptors RootSIFT-500 + VLAD-256",
+        "shortlist of 400",
+        "candidate policy: junk behind",
+        "number of all positives (the revisitop divisor)",
+        "medium 3",
         "an interval that holds 0 shows no difference",
     ):
         assert words in text
@@ -67,7 +71,8 @@ def test_times_of_two_machines_do_not_stand_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(
-    "difference", [{"dataset": "roxford5k"}, {"shortlist": 100}, {"policy": "junk stays"}],
+    "difference",
+    [{"dataset": "roxford5k"}, {"shortlist": 100}, {"policy": "junk stays"}],
 )
 def test_what_does_not_compare_never_shares_a_table(difference: dict[str, object]) -> None:
     records = [pair()[0], accuracy_record("ransac:affine", ap(AFTER), **difference)]
@@ -116,7 +121,11 @@ def test_the_sheet_reads_back_in_full_precision() -> None:
     records = comparison()
     rows = list(csv.DictReader(io.StringIO(accuracy.sheet(records).csv())))
     assert [row["reranker"] for row in rows] == [
-        "none:first-stage", "ransac:affine", "ransac:homography", "sg-rerank:published", "ames:rootsift",
+        "none:first-stage",
+        "ransac:affine",
+        "ransac:homography",
+        "sg-rerank:published",
+        "ames:rootsift",
     ]
     ransac = rows[2]
     wanted = next(one for one in records if one.key.reranker == "ransac:homography" and one.key.kind == "accuracy")

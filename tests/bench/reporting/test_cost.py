@@ -29,8 +29,21 @@ def rows_of(markdown: str) -> list[list[str]]:
 def test_a_row_is_known_to_the_letter() -> None:
     (row,) = rows_of(cost_table([cost_record()]).markdown())
     assert row == [
-        "ames:dinov2¹", "600 x 50 locals of 768", "cpu", "float32", "2.08", "46.9", "35.9", "616 ± 14", "612",
-        "76.1", "42.50", "504", "204", "–²", "0123456",
+        "ames:dinov2¹",
+        "600 x 50 locals of 768",
+        "cpu",
+        "float32",
+        "2.08",
+        "46.9",
+        "35.9",
+        "616 ± 14",
+        "612",
+        "76.1",
+        "42.50",
+        "504",
+        "204",
+        "–²",
+        "0123456",
     ]
 
 
@@ -84,7 +97,8 @@ def test_no_reranking_comes_first_and_order_of_records_does_not_matter() -> None
 def test_commits_stand_in_the_row() -> None:
     other = cost_record("b", provenance=provenance(commit="f" * 40, dirty=True))
     assert [row[-1] for row in rows_of(cost_table([cost_record("a"), other]).markdown())] == [
-        "0123456", "fffffff+dirty",
+        "0123456",
+        "fffffff+dirty",
     ]
 
 

@@ -9,8 +9,18 @@ from bench.reporting import numbers
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (0.01234, "0.0123"), (9.996, "10.0"), (24.71, "24.7"), (616.4, "616"), (12744.3, "12,744"),
-     (-3.14159, "-3.14"), (0.00001234, "1.23e-05"), (99.96, "100"), (1, "1.00")],
+    [
+        (0, "0"),
+        (0.01234, "0.0123"),
+        (9.996, "10.0"),
+        (24.71, "24.7"),
+        (616.4, "616"),
+        (12744.3, "12,744"),
+        (-3.14159, "-3.14"),
+        (0.00001234, "1.23e-05"),
+        (99.96, "100"),
+        (1, "1.00"),
+    ],
 )
 def test_three_significant_digits(value: float, text: str) -> None:
     assert numbers.significant(value) == text
@@ -18,8 +28,13 @@ def test_three_significant_digits(value: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("mean", "deviation", "text"),
-    [(616.43, 13.7, "616 ± 14"), (24.712, 0.336, "24.71 ± 0.34"), (12744.0, 310.0, "12,744 ± 310"),
-     (5.0, 0.0, "5.00 ± 0"), (1.0, 1e-9, "1.0000 ± 0.0000")],
+    [
+        (616.43, 13.7, "616 ± 14"),
+        (24.712, 0.336, "24.71 ± 0.34"),
+        (12744.0, 310.0, "12,744 ± 310"),
+        (5.0, 0.0, "5.00 ± 0"),
+        (1.0, 1e-9, "1.0000 ± 0.0000"),
+    ],
 )
 def test_a_mean_has_the_digits_of_its_deviation(mean: float, deviation: float, text: str) -> None:
     assert numbers.plus_minus(mean, deviation) == text

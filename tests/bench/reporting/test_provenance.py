@@ -27,7 +27,10 @@ def test_one_run_is_told_in_full() -> None:
 
 def test_what_differs_names_its_rows() -> None:
     later = provenance(
-        commit="f" * 40, dirty=True, seed=1, started_at="2025-03-02T12:00:00+02:00",
+        commit="f" * 40,
+        dirty=True,
+        seed=1,
+        started_at="2025-03-02T12:00:00+02:00",
         versions={"python": "3.11.9", "torch": "2.12.0"},
     )
     text = origin.block([cost_record("a"), cost_record("b", provenance=later)])
@@ -40,11 +43,14 @@ def test_what_differs_names_its_rows() -> None:
 def test_names_that_stand_twice_are_told_apart() -> None:
     wide, narrow = cost_record("a"), cost_record("a", dtype="bfloat16")
     assert origin.labels([wide, narrow, cost_record("b")]) == [
-        "a [cpu, float32, 600 x 50 locals of 768]", "a [cpu, bfloat16, 600 x 50 locals of 768]", "b",
+        "a [cpu, float32, 600 x 50 locals of 768]",
+        "a [cpu, bfloat16, 600 x 50 locals of 768]",
+        "b",
     ]
     ap = {"medium": [0.1, 0.2]}
     assert origin.labels([accuracy_record("a", ap, weights="x.pt"), accuracy_record("a", ap, weights="y.pt")]) == [
-        "a [x.pt]", "a [y.pt]",
+        "a [x.pt]",
+        "a [y.pt]",
     ]
 
 

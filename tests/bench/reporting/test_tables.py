@@ -42,7 +42,10 @@ def test_markdown_is_known_to_the_letter() -> None:
 def test_csv_reads_back_with_reasons() -> None:
     first, second = csv.DictReader(io.StringIO(TABLE.csv()))
     assert first == {
-        "re-ranker": "a|b", "mAP": "0.4625", "ms": "", "reasons": json.dumps({"no clock": ["ms"]}),
+        "re-ranker": "a|b",
+        "mAP": "0.4625",
+        "ms": "",
+        "reasons": json.dumps({"no clock": ["ms"]}),
     }
     assert second["mAP"] == second["ms"] == ""
     assert json.loads(second["reasons"]) == {"no clock": ["mAP"], "no\nCUDA | device": ["ms"]}
