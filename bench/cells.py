@@ -54,6 +54,7 @@ def run_cells(cells: Sequence[Cell], store: ResultStore, surroundings: Surroundi
             log.info("%s: kept from %s", title, kept.provenance.started_at)
             records.append(kept)
             continue
+        log.info("%s: running", title)
         record = _run(cell, surroundings)
         store.put(record)
         records.append(record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -130,30 +130,35 @@ def inlier_count(src: np.ndarray, dst: np.ndarray, verification: Verification) -
 
 
 #: The limit suits RootSIFT, of unit length; DELG's own descriptors have another. From 0.5 on, chance matches crowd in.
-_ONE_WAY = Matching(max_distance=0.45)
-_LOCALS = Inputs(query_locals=500, candidate_locals=500, local_dim=128)
+_DELG = Verification(matching=Matching(max_distance=0.45), model="affine", threshold_px=20, source="candidate")
+_PATCH_NETVLAD = Verification(matching=Matching(mutual=True), model="homography", threshold_px=24, source="query")
+
+
+def _variant(about: str, source: str, verification: Verification) -> Variant:
+    length = verification.max_descriptors
+    return Variant(
+        about=about,
+        source=source,
+        make=lambda: Ransac(verification),
+        inputs=Inputs(query_locals=length, candidate_locals=length, local_dim=128),
+    )
+
 
 VARIANTS = {
-    "affine": Variant(
-        about="one-way nearest neighbours, affine, 20 px",
-        source="DELG (Cao et al., ECCV 2020), on OpenCV's estimator",
-        make=lambda: Ransac(Verification(matching=_ONE_WAY, model="affine", threshold_px=20, source="candidate")),
-        inputs=_LOCALS,
+    "affine": _variant(
+        "one-way nearest neighbours, affine, 20 px", "DELG (Cao et al., ECCV 2020), on OpenCV's estimator", _DELG
     ),
-    "homography": Variant(
-        about="mutual nearest neighbours, homography, 24 px",
-        source="Patch-NetVLAD (Hausler et al., CVPR 2021)",
-        make=lambda: Ransac(
-            Verification(matching=Matching(mutual=True), model="homography", threshold_px=24, source="query")
-        ),
-        inputs=_LOCALS,
+    "homography": _variant(
+        "mutual nearest neighbours, homography, 24 px", "Patch-NetVLAD (Hausler et al., CVPR 2021)", _PATCH_NETVLAD
     ),
-    "delg": Variant(
-        about="one-way nearest neighbours, affine, 20 px, all of 1,000 trials",
-        source="DELG (Cao et al., ECCV 2020), its own estimator",
-        make=lambda: Ransac(
-            Verification(matching=_ONE_WAY, model="affine", method="delg", threshold_px=20, source="candidate")
-        ),
-        inputs=_LOCALS,
+    "affine-1000": _variant(
+        "as affine, with up to 1,000 descriptors an image",
+        "DELG, whose images have 1,000",
+        replace(_DELG, max_descriptors=1000),
+    ),
+    "delg": _variant(
+        "as affine, all of 1,000 trials",
+        "DELG (Cao et al., ECCV 2020), its own estimator",
+        replace(_DELG, method="delg"),
     ),
 }
