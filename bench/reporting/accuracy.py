@@ -200,10 +200,13 @@ def _what_columns() -> tuple[Column, ...]:
 
 
 def _what(group: Group) -> list[tuple[Cell, ...]]:
-    return [
-        (Cell(provenance.label(record), _notes(record)), Cell(getattr(record.key, "weights", "")))
-        for record in group.records
-    ]
+    return [(Cell(provenance.label(record), _notes(record)), _weights(record)) for record in group.records]
+
+
+def _weights(record: Record) -> Cell:
+    if record.status == "missing":
+        return missing(record.reason or "not run")
+    return Cell(getattr(record.key, "weights", ""))
 
 
 def _notes(record: Record) -> tuple[str, ...]:

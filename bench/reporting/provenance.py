@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from bench.errors import BenchError
 from bench.reporting.numbers import significant
+from bench.reporting.queries import trained
 from bench.reporting.tables import Cell, bullets, code, escaped, missing
 from bench.results.record import AccuracyKey, Record
 
@@ -35,8 +36,7 @@ SHEET_COLUMNS = (
 
 def label(record: Record) -> str:
     """What a re-ranker is called; a method without trained weights says so wherever it is named."""
-    untrained = isinstance(record.key, AccuracyKey) and record.key.weights == "random"
-    return f"{record.key.reranker} (random weights)" if untrained else record.key.reranker
+    return record.key.reranker if trained(record) else f"{record.key.reranker} (random weights)"
 
 
 def labels(records: Sequence[Record]) -> list[str]:

@@ -47,8 +47,9 @@ def is_baseline(record: Record) -> bool:
 
 
 def trained(record: Record) -> bool:
-    """False where an accuracy record's weights are random."""
-    return isinstance(record.key, AccuracyKey) and record.key.weights != "random"
+    """False where an accuracy record comes of random weights."""
+    random = isinstance(record.key, AccuracyKey) and record.key.weights == "random"
+    return not (random and record.status == "ok")
 
 
 def paired_ap(first: Record, second: Record, protocol: str) -> PairedAP:

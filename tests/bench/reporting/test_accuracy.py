@@ -87,6 +87,15 @@ def test_untrained_rows_say_that_they_mean_nothing() -> None:
     assert "- ² random weights: the accuracy of this row means nothing\n" in text
 
 
+def test_a_row_without_weights_is_no_row_of_random_weights() -> None:
+    record = accuracy_record("ames:dinov2", weights="random")
+    missing = record.model_copy(update={"status": "missing", "reason": "no trained weights", "notes": []})
+    text = accuracy_table([*pair(), missing]).markdown()
+    row = next(row for row in rows_of(text) if row[0].startswith("ames"))
+    assert row[:3] == ["ames:dinov2", "–²", "–²"] and "- ² no trained weights\n" in text
+    assert "random weights" not in text
+
+
 def test_a_failed_row_gives_its_reason_in_every_cell() -> None:
     text = accuracy_table([*pair(), accuracy_record("ransac:homography")]).markdown()
     assert rows_of(text)[2][2:8] == ["–²"] * 6
