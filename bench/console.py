@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-#: Jobs shorter than this leave no line in a log.
+#: Lines of progress in a log are at least this far apart.
 QUIET_S = 2.0
 
 #: What is going on: progress, log, errors. What was asked for goes to `output`, so that it can be piped.
@@ -41,21 +41,22 @@ def run(command: Callable[..., Any]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
     app.command()(command)
     try:
-        app(standalone_mode=False)
+        # what a command ends with by typer.Exit, and 130 for an interruption, comes back as a number
+        code = app(standalone_mode=False) or 0
     except (BenchError, RerankError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False)
-        sys.exit(BAD_INPUT)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
+        code = BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
-        console.print("interrupted: the same command goes on where it stopped", style="yellow")
-        sys.exit(INTERRUPTED)
-    except Exception as error:  # click's own usage errors
-        show = getattr(error, "show", None)
+        code = INTERRUPTED
+    except Exception as error:
+        show = getattr(error, "show", None)  # what the option parser raises can show itself
         if show is None:
             raise
         show()
-        sys.exit(getattr(error, "exit_code", BAD_INPUT))
+        code = BAD_INPUT
+    if code == INTERRUPTED:
+        console.print("interrupted: the same command goes on where it stopped", style="yellow")
+    sys.exit(code)
 
 
 @contextmanager
@@ -78,18 +79,18 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class _Milestones:
-    """Progress as log lines; a job that is done at once stays silent."""
+    """Progress as log lines, a few seconds apart; a job that is done at once stays silent."""
 
     def __init__(self, title: str) -> None:
         self.title, self.begun = title, time.monotonic()
         self.first: int | None = None
-        self.said = 0
+        self.tenth, self.said = 0, self.begun
 
     def __call__(self, done: int, total: int) -> None:
         self.first = done if self.first is None else self.first
         tenth = 10 * done // max(total, 1)
-        elapsed, fresh = time.monotonic() - self.begun, done - self.first
-        if tenth <= self.said or elapsed < QUIET_S or not fresh:
+        now, fresh = time.monotonic(), done - self.first
+        if tenth <= self.tenth or now - self.said < QUIET_S or not fresh:
             return
-        self.said = tenth
+        elapsed, self.tenth, self.said = now - self.begun, tenth, now
         log.info("%s: %d of %d, %.0f s left", self.title, done, total, elapsed / fresh * (total - done))

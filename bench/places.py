@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench.files import unwritable
 
-DEFAULT_RECORDS = Path("reports/records")
+#: Of this checkout; a report takes along those that it is made from.
+DEFAULT_RECORDS = Path("results")
 
 
 def cache_folder(chosen: Path | None) -> Path:

@@ -14,6 +14,11 @@ from bench.places import DEFAULT_RECORDS
 from bench.reporting.pages import render
 from bench.results import ResultStore
 
+#: Where, inside a report, the records lie that it was made from.
+EVIDENCE = "records"
+#: What a report consists of.
+KINDS = ("README.md", "accuracy.*", "cost.*", "scatter_*.png", f"{EVIDENCE}/*.json")
+
 
 def main(
     records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
@@ -31,8 +36,10 @@ def main(
     for name, contents in files.items():
         write_bytes(out / name, contents)
         console.print(f"wrote {out / name}", markup=False, highlight=False)
-    for stale in sorted({path.name for path in out.glob("scatter_*.png")} - set(files)):
-        console.print(f"{out / stale} is not of these records: delete it", style="yellow", markup=False)
+    evidence = ResultStore(out / EVIDENCE)
+    kept = {evidence.put(record) for record in stored} | {out / name for name in files}
+    for stale in sorted({path for kind in KINDS for path in out.glob(kind)} - kept):
+        console.print(f"{stale} is not of these records: delete it", style="yellow", markup=False)
 
 
 if __name__ == "__main__":

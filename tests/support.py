@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
+
+from bench.parity.case import Case
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ROOT / "tests" / "golden"
@@ -22,3 +28,12 @@ def golden(name: str) -> Path:
         if (folder / "case.json").exists() or (folder / "full_size.json").exists():
             return folder
     pytest.skip(f"reference case {name} is larger than 1 MB and $RERANK_GOLDEN names no folder that holds it")
+
+
+def altered(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Case:
+    """A copy of a reference case in `folder`, with its expected outputs changed."""
+    shutil.copytree(golden(name), folder / name)
+    stored = load_file(folder / name / "outputs.safetensors")
+    change(stored)
+    save_file(stored, folder / name / "outputs.safetensors")
+    return Case.read(folder / name)

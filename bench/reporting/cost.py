@@ -11,22 +11,7 @@ from bench.reporting.queries import is_baseline
 from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
 from bench.results.record import CostKey, Record
 
-FIGURES = (
-    "parameters",
-    "gflops_executed",
-    "gflops_algorithmic",
-    "gflops_dispatcher",
-    "gflops_closed_form",
-    "gflops_deepspeed",
-    "latency_mean_ms",
-    "latency_std_ms",
-    "latency_median_ms",
-    "latency_min_ms",
-    "latency_p95_ms",
-    "cold_ms",
-    "achieved_gflop_per_s",
-    "peak_gflop_per_s",
-    "fraction_of_peak",
+_MEMORY = (
     "baseline_rss_bytes",
     "peak_rss_bytes",
     "delta_rss_bytes",
@@ -37,6 +22,23 @@ FIGURES = (
 )
 
 _WITNESSES = ("gflops_dispatcher", "gflops_closed_form", "gflops_deepspeed")
+
+FIGURES = (
+    "parameters",
+    "gflops_executed",
+    "gflops_algorithmic",
+    *_WITNESSES,
+    "latency_mean_ms",
+    "latency_std_ms",
+    "latency_median_ms",
+    "latency_min_ms",
+    "latency_p95_ms",
+    "cold_ms",
+    "achieved_gflop_per_s",
+    "peak_gflop_per_s",
+    "fraction_of_peak",
+    *_MEMORY,
+)
 
 _WHAT = (Column("re-ranker"), Column("inputs"), Column("device"), Column("dtype"))
 
@@ -158,19 +160,10 @@ def flops_table(section: Section) -> Table:
 
 def memory_table(section: Section) -> Table:
     """Host and device memory."""
-    names = (
-        "baseline_rss_bytes",
-        "peak_rss_bytes",
-        "delta_rss_bytes",
-        "delta_anon_bytes",
-        "delta_file_bytes",
-        "device_allocated_bytes",
-        "device_reserved_bytes",
-    )
     titles = ("baseline", "peak", "growth", "growth, anonymous", "growth, files", "device allocated", "device reserved")
     return Table(
         columns=(*_WHAT, *(Column(title, mebibytes) for title in titles)),
-        rows=tuple((*_what(one), *_cells(one, names)) for one in section.records),
+        rows=tuple((*_what(one), *_cells(one, _MEMORY)) for one in section.records),
         caption="MiB. Host memory is the resident set of the measuring process; mapped files count once touched.",
     )
 

@@ -47,6 +47,16 @@ def test_a_store_becomes_a_report(
     assert sum(name.startswith("scatter_") and name.endswith(".png") for name in written) == 4
 
 
+def test_a_report_takes_its_records_along_and_loses_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records, evidence = fill(tmp_path / "results", *comparison()), tmp_path / "out" / "records"
+    other = ResultStore(evidence).put(cost_record("sg-rerank:of-another-report"))
+    assert call(monkeypatch, "--records", records, "--out", tmp_path / "out") == 0
+    assert contents(records).items() < contents(evidence).items()
+    assert other.exists() and f"{other.name} is not of these records" in capsys.readouterr().err.replace("\n", "")
+
+
 def test_the_report_may_lie_around_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = fill(tmp_path / "records", cost_record())
     before = contents(records)

@@ -1,12 +1,9 @@
-import shutil
-
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from bench.errors import BenchError
 from bench.parity.case import Case
 from bench.parity.gv import RUNNERS
-from tests.support import golden
+from tests.support import altered, golden
 
 CASES = ["gv-points", "gv-degenerate", "gv-match", "gv-delg"]
 
@@ -21,14 +18,6 @@ def test_reference_case(name):
     verdicts = run(case)
     assert verdicts.keys() >= case.outputs.keys()
     assert not [verdict for verdict in verdicts.values() if not verdict.ok]
-
-
-def altered(folder, name: str, change) -> Case:
-    shutil.copytree(golden(name), folder / name)
-    stored = load_file(folder / name / "outputs.safetensors")
-    change(stored)
-    save_file(stored, folder / name / "outputs.safetensors")
-    return Case.read(folder / name)
 
 
 @pytest.mark.parametrize(
