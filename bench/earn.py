@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 
 import rerankers
 from bench.datasets import load_folder
+from bench.datasets.ground_truth import QueryTruth
 from bench.features.store import DescriptorStore
 from bench.metrics import revisited
 from bench.protocols import CandidateList, Policy
@@ -132,45 +132,47 @@ def read(store: DescriptorStore, images: np.ndarray, length: int | None, reranke
     return store.features(images, locals=length, needs=reranker.needs)
 
 
-def evaluation(lists: list[CandidateList], results: list[QueryResult], truths: tuple[Any, ...]) -> dict[str, Any]:
-    """Figures and per-query series of the re-ranked lists, under both official divisors."""
-    full = np.stack(
-        [
-            one.merged(np.array(result.standard, dtype=np.int64), hard_star=False)
-            for one, result in zip(lists, results, strict=True)
-        ]
-    )
-    without_easy = [
-        one.merged(np.array(result.hard_star, dtype=np.int64), hard_star=True)
-        for one, result in zip(lists, results, strict=True)
-    ]
-    padded = np.full(full.shape, -1, dtype=full.dtype)
-    for row, ids in zip(padded, without_easy, strict=True):
-        row[: len(ids)] = ids
-
-    figures: dict[str, float] = {"rerank_seconds": sum(result.seconds for result in results)}
+def evaluation(
+    lists: Sequence[CandidateList], results: Sequence[QueryResult], truths: Sequence[QueryTruth]
+) -> dict[str, Any]:
+    """Figures and per-query series of the re-ranked lists, under both official divisors, as JSON can carry them."""
+    standard = _whole_lists(lists, [result.standard for result in results], hard_star=False)
+    hard_star = _whole_lists(lists, [result.hard_star for result in results], hard_star=True)
+    figures = {"rerank_seconds": sum(result.seconds for result in results)}
     series: dict[str, list[float | int | None]] = {}
     for divisor in revisited.DIVISORS:
-        found = revisited.evaluate(full, truths, protocols=("easy", "medium", "hard"), divisor=divisor)
-        found |= {"hard*": revisited.evaluate(padded, truths, protocols=("hard",), divisor=divisor)["hard"]}
+        found = revisited.evaluate(standard, truths, protocols=("easy", "medium", "hard"), divisor=divisor)
+        found |= revisited.evaluate(hard_star, truths, protocols=("hard*",), divisor=divisor)
         for protocol, result in found.items():
             name = protocol.replace("*", "_star")
             if divisor != "revisitop":
-                figures[f"map_{name}_{divisor}_divisor"] = result.map
+                figures[f"map_{name}_{divisor}_divisor"] = float(result.map)
                 continue
-            figures[f"map_{name}"] = result.map
-            figures |= {f"precision_at_{k}_{name}": value for k, value in result.precision_at.items()}
+            figures[f"map_{name}"] = float(result.map)
+            figures |= {f"precision_at_{k}_{name}": float(value) for k, value in result.precision_at.items()}
             series[f"ap_{name}"] = [None if np.isnan(ap) else float(ap) for ap in result.per_query_ap]
             series[f"positives_in_shortlist_{name}"] = _positives(lists, truths, protocol)
     scores = hashlib.sha256("".join(result.scores_sha256 for result in results).encode()).hexdigest()
-    return {"figures": json.loads(json.dumps(figures)), "series": series, "scores_sha256": scores}
+    return {"figures": figures, "series": series, "scores_sha256": scores}
 
 
-def _positives(lists: list[CandidateList], truths: tuple[Any, ...], protocol: str) -> list[float | int | None]:
+def _whole_lists(lists: Sequence[CandidateList], orders: Sequence[list[int]], *, hard_star: bool) -> np.ndarray:
+    """The final lists (queries, gallery) of image ids; -1 fills those from which images were taken out."""
+    rows = [
+        one.merged(np.array(order, dtype=np.int64), hard_star=hard_star)
+        for one, order in zip(lists, orders, strict=True)
+    ]
+    whole = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
+    for place, row in zip(whole, rows, strict=True):
+        place[: len(row)] = row
+    return whole
+
+
+def _positives(lists: Sequence[CandidateList], truths: Sequence[QueryTruth], protocol: str) -> list[float | int | None]:
     """How many of a query's positives the first stage put among the candidates."""
     counts: list[float | int | None] = []
     for candidates, truth in zip(lists, truths, strict=True):
         positions = candidates.hard_star if protocol == "hard*" else candidates.standard
-        wanted = {"easy": truth.easy, "medium": np.union1d(truth.easy, truth.hard)}.get(protocol, truth.hard)
-        counts.append(int(np.isin(candidates.ids[positions], wanted).sum()))
+        positives = np.concatenate([getattr(truth, label) for label in revisited.PROTOCOLS[protocol].positive])
+        counts.append(int(np.isin(candidates.ids[positions], positives).sum()))
     return counts
