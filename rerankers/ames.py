@@ -45,10 +45,10 @@ class AmesConfig:
     normalize_input: bool = True
 
     def __post_init__(self) -> None:
-        if self.layers < 2 or self.width % self.heads:
+        if self.layers < 1 or self.width % self.heads:
             raise RerankError(
                 f"AMES of {self.layers} layers, {self.heads} heads and width {self.width}",
-                wanted="at least 2 layers, and a width that the heads divide",
+                wanted="at least 1 layer, and a width that the heads divide",
                 cure="The published network has 5 layers, 2 heads and width 128.",
             )
 
@@ -209,10 +209,11 @@ class AmesNetwork(nn.Module):
     def match(self, query: QuerySide, candidate: Tensor, valid: Tensor | None = None) -> Tensor:
         """Logits (B,) of B candidates for a prepared query."""
         x, pairs = self.meet(query, candidate, valid)
-        *middle, last = self.decoder.stack[1:]
-        for layer in middle:
+        later = self.decoder.stack[1:]
+        for layer in later[:-1]:
             x = layer(x, pairs)
-        return self.classify(self.decoder.norm(last.last(x, pairs)))[:, 0]
+        token = later[-1].last(x, pairs) if later else x[:, pairs.token]
+        return self.classify(self.decoder.norm(token))[:, 0]
 
     def encode(
         self,
@@ -318,7 +319,8 @@ def flops(config: AmesConfig, queries: int, candidates: Iterable[int], *, folded
         if not folded:
             once = 2 * square * (1 + total) + 2 * config.width * total
         last = own + total * 4 * square + once + feed
-        return length * remap + first + (config.layers - 2) * middle + last + config.width
+        later = (config.layers - 2) * middle + last if config.layers > 1 else 0
+        return length * remap + first + later + config.width
 
     alone = queries * remap + 3 * square * (queries + 1) + within_query + 4 * square * queries
     return 2 * (alone + sum(map(pair, candidates)))

@@ -27,7 +27,7 @@ def forward(case: Case, *, normalize_input: bool = True) -> list[Verdict]:
     ames = _ames(case, normalize_input=normalize_input)
     tensors = {name: torch.from_numpy(value) for name, value in case.inputs.items()}
     query, candidate = tensors["src_local"], tensors["tgt_local"]
-    query_valid, candidate_valid = tensors["src_mask"] == 0, tensors["tgt_mask"] == 0  # official masks: 1 is padding
+    query_valid, candidate_valid = _valid(tensors, "src"), _valid(tensors, "tgt")
     scores = [
         _scores(
             ames,
@@ -40,7 +40,13 @@ def forward(case: Case, *, normalize_input: bool = True) -> list[Verdict]:
         tokens = ames.network.encode(query, candidate, query_valid, candidate_valid)
         training = ames.network.train()(query, candidate, query_valid, candidate_valid)
     outputs = {"sim": torch.cat(scores), "tokens": tokens, "sim_train_mode": training}
-    return [case.compare(name, value.numpy()) for name, value in outputs.items()]
+    return [case.compare(name, value.numpy()) for name, value in outputs.items() if name in case.outputs]
+
+
+def _valid(tensors: Mapping[str, Tensor], side: str) -> Tensor:
+    """Where descriptors are real; official masks say 1 for padding, and may be left out."""
+    mask = tensors.get(f"{side}_mask")
+    return torch.ones(tensors[f"{side}_local"].shape[:2], dtype=torch.bool) if mask is None else mask == 0
 
 
 def elvis_forward(case: Case) -> list[Verdict]:
@@ -58,8 +64,8 @@ def protocol(case: Case) -> list[Verdict]:
         ids, similarity = _shortlists(case, moved)
         inputs = [
             (
-                queries.features([query], locals=spec["query_sequence_len"]),
-                gallery.features(row[: max(spec["top_k"])], locals=spec["sequence_len"]),
+                queries.features([query], locals=min(spec["query_sequence_len"], queries.length)),
+                gallery.features(row[: max(spec["top_k"])], locals=min(spec["sequence_len"], gallery.length)),
             )
             for query, row in enumerate(ids)
         ]

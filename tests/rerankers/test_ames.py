@@ -20,6 +20,7 @@ ALL = [
     SMALL,
     replace(SMALL, norm_first=True),
     replace(SMALL, activation="gelu", layers=2),
+    replace(SMALL, layers=1),
     replace(SMALL, binarized=True),
     replace(SMALL, normalize_input=False, heads=4),
 ]
@@ -53,10 +54,11 @@ def score(made: Ames, query: Features, candidates: Features) -> Tensor:
     return made.ranking(query, candidates, torch.zeros(len(candidates))).key
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
-def test_scores_are_those_of_the_definition(norm_first: bool, padded: bool) -> None:
-    made = reranker(replace(SMALL, norm_first=norm_first))
+def test_scores_are_those_of_the_definition(layers: int, norm_first: bool, padded: bool) -> None:
+    made = reranker(replace(SMALL, layers=layers, norm_first=norm_first))
     query, candidates = images(1, 7), images(5, 4, seed=3)
     if padded:
         query, candidates = holes(query), holes(candidates)
@@ -277,8 +279,8 @@ def test_a_checkpoint_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_an_impossible_network_is_refused() -> None:
-    with pytest.raises(RerankError, match="1 layers"):
-        AmesConfig(layers=1)
+    with pytest.raises(RerankError, match="0 layers"):
+        AmesConfig(layers=0)
     with pytest.raises(RerankError, match="3 heads"):
         AmesConfig(heads=3)
 
