@@ -65,14 +65,8 @@ def accuracy(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests but for the slow ones; arguments go to pytest."""
-    pytest(session, "-m", "not slow")
-
-
-@nox.session
-def slow(session: nox.Session) -> None:
-    """The slow tests."""
-    pytest(session, "-m", "slow")
+    """The tests; arguments go to pytest."""
+    pytest(session)
 
 
 @nox.session(name="bench")

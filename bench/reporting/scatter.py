@@ -30,7 +30,8 @@ from bench.results.record import Record
 MOST_PAIRS = 6
 PROTOCOLS_DRAWN = ("medium", "hard")
 
-_EDGES = (0, *(2**power for power in range(21)))
+#: Colours that can still be told apart.
+MOST_STEPS = 6
 _STYLE = {
     "font.family": "DejaVu Sans",
     "text.parse_math": False,
@@ -168,10 +169,10 @@ def _axis_label(name: str, protocol: str) -> str:
 
 
 def _colours(panels: Sequence[Panel]) -> tuple[ListedColormap, BoundaryNorm]:
-    """A step for each range of positives that occurs, dark for few and light for many."""
-    most = max(int(panel.pairs.positives.max()) for panel in panels)
-    last = next((place for place, edge in enumerate(_EDGES) if edge > most), len(_EDGES) - 1)
-    edges = _EDGES[: last + 1]
+    """At most MOST_STEPS equal ranges from the fewest positives that occur to the most; dark for few."""
+    counts = [int(count) for panel in panels for count in panel.pairs.positives]
+    width = math.ceil((max(counts) - min(counts) + 1) / MOST_STEPS)
+    edges = list(range(min(counts), max(counts) + width + 1, width))
     steps = matplotlib.colormaps["viridis"](np.linspace(0, 1, max(2, len(edges) - 1)))
     return ListedColormap(steps[: len(edges) - 1]), BoundaryNorm(edges, len(edges) - 1)
 
