@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.measure.process import Outcome, run_isolated
 from bench.provenance import Surroundings
-from bench.results import AccuracyKey, CostKey, Figure, Record, ResultStore
-from bench.results.record import Status
+from bench.results import Figure, Record, ResultStore
+from bench.results.record import Key, Status
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,10 @@ class CellResult:
 class Cell:
     """A cell to run: where its record goes, and how to get it."""
 
-    key: CostKey | AccuracyKey
+    key: Key
     run: Callable[[], CellResult]
+    #: Whether an earlier result of this cell is as thorough as what is asked for now.
+    enough: Callable[[Record], bool] = lambda record: True
 
 
 def run_cells(cells: Sequence[Cell], store: ResultStore, surroundings: Surroundings, *, again: bool) -> list[Record]:
@@ -50,7 +52,7 @@ def run_cells(cells: Sequence[Cell], store: ResultStore, surroundings: Surroundi
     for number, cell in enumerate(cells, 1):
         title = f"[{number}/{len(cells)}] {cell.key.reranker}"
         kept = None if again else store.finished(cell.key, now=now)
-        if kept is not None:
+        if kept is not None and cell.enough(kept):
             log.info("%s: kept from %s", title, kept.provenance.started_at)
             records.append(kept)
             continue

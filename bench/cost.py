@@ -36,11 +36,12 @@ class CostTask:
     seed: int
     warmup: int
     runs: int
+    budget_s: float | None = None
 
     def prepared(self) -> tuple[Reranker, Callable[[], Ranking], dict[str, Any]]:
         """The re-ranker, the call that is measured, and the inputs of that call."""
         spec = parse(self.reranker)
-        reranker = rerankers.build(spec, allow_random=True, seed=self.seed)
+        reranker = rerankers.build(spec, allow_random=True, seed=self.seed, dtype=self.dtype)
         inputs = asdict(variant_of(spec).inputs)
         query, candidates, similarity = workload(candidates=self.candidates, seed=self.seed, **inputs)
         query, candidates = query.to(self.device), candidates.to(self.device)
@@ -55,6 +56,8 @@ def describe_inputs(inputs: Inputs) -> str:
     parts = []
     if inputs.local_dim:
         parts.append(f"{inputs.query_locals} x {inputs.candidate_locals} locals of {inputs.local_dim}")
+    if inputs.dense:
+        parts.append(f"maps of {' x '.join(map(str, inputs.dense))}")
     if inputs.global_dim:
         parts.append(f"globals of {inputs.global_dim}")
     return ", ".join(parts)
@@ -64,10 +67,11 @@ def latency(payload: dict[str, Any], progress: Callable[[int, int, str], None]) 
     """First pass: the cold call, the warm-up, the measured calls, and the machine's matrix product beside them."""
     task = CostTask(**payload)
     _, call, _ = task.prepared()
-    timing, ranking = time_calls(call, warmup=task.warmup, runs=task.runs, device=task.device)
+    timing, ranking = time_calls(call, warmup=task.warmup, runs=task.runs, device=task.device, budget_s=task.budget_s)
     peak = matmul_peak(task.dtype, device=task.device)
     return {
         "cold_ms": timing.cold_ms,
+        "warmup": timing.warmup,
         "samples_ms": list(timing.samples_ms),
         "summary": asdict(timing.summary),
         "noise": asdict(timing.noise),
@@ -145,6 +149,9 @@ def measure(task: CostTask, *, threads: int, timeout_s: float) -> CellResult:
 def _notes(task: CostTask, found: dict[str, Any]) -> list[str]:
     """What a reader of the row must know."""
     notes = [f"random weights, seed {task.seed}"] if found["flops"]["parameters"] else []
+    asked, taken = (task.warmup, task.runs), (found["latency"]["warmup"], len(found["latency"]["samples_ms"]))
+    if taken != asked:
+        notes.append(f"{taken[0]} + {taken[1]} runs: {asked[0]} + {asked[1]} do not fit {task.budget_s:g} s")
     if found["latency"]["noisy"]:
         noise = found["latency"]["noise"]
         steal = "" if noise["steal_share"] is None else f", {noise['steal_share']:.1%} steal"

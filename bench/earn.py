@@ -12,45 +12,30 @@ from typing import Any
 import numpy as np
 import torch
 
-import rerankers
-from bench.datasets import load_folder
 from bench.datasets.ground_truth import QueryTruth
 from bench.features.store import DescriptorStore
+from bench.ground import Ground, read
 from bench.metrics import revisited
-from bench.protocols import CandidateList, Policy
+from bench.protocols import HARD_STAR, CandidateList, Policy
 from bench.results import Journal
 from rerankers import Features, Reranker
-
-STANDARD, HARD_STAR = "standard", "hard_star"
 
 
 @dataclass(frozen=True)
 class EarnTask:
-    """One accuracy cell, as JSON can carry it."""
+    """One accuracy cell, as JSON can carry it. ground: the fields of a Ground."""
 
-    reranker: str
-    dataset_name: str
-    dataset_folder: str
-    descriptors: str
-    shortlist_file: str
-    shortlist: int
+    ground: dict[str, Any]
     policy: str
-    checkpoint: str | None
-    allow_random: bool
-    seed: int
     journal: str
     heading: str
-
-    def payload(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
 class QueryResult:
-    """One query re-ranked: positions of the candidates in their new order, and a hash of what they were sorted by."""
+    """One query re-ranked: each list's positions in their new order, and a hash of what they were sorted by."""
 
-    standard: list[int]
-    hard_star: list[int]
+    orders: dict[str, list[int]]
     scores_sha256: str
     seconds: float
 
@@ -58,28 +43,15 @@ class QueryResult:
 def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
     """Re-ranks every query and evaluates the lists. Queries that an interrupted run finished are not run again."""
     task = EarnTask(**payload)
-    dataset = load_folder(Path(task.dataset_folder), name=task.dataset_name)
-    queries, gallery = (DescriptorStore.open(Path(task.descriptors) / side) for side in ("queries", "gallery"))
-    reranker = rerankers.build(
-        task.reranker,
-        checkpoint=Path(task.checkpoint) if task.checkpoint else None,
-        allow_random=task.allow_random,
-        seed=task.seed,
-    )
-    with np.load(task.shortlist_file, allow_pickle=False) as stored:
-        ids, similarity = stored["indices"], stored["similarity"]
-
+    ground = Ground(**task.ground)
+    queries, gallery, reranker = ground.store("queries"), ground.store("gallery"), ground.build()
+    ids, similarity = ground.first_stage()
     journal = Journal(Path(task.journal), task.heading)
-    truths = dataset.truth.truths
+    truths = ground.dataset().truth.truths
     lists, results = [], []
     for number, truth in enumerate(truths):
         candidates = CandidateList.make(
-            ids[number],
-            similarity[number],
-            easy=truth.easy,
-            junk=truth.junk,
-            policy=Policy(task.policy),
-            length=task.shortlist,
+            ids[number], similarity[number], truth=truth, policy=Policy(task.policy), length=ground.shortlist
         )
         if str(number) in journal.parts:
             result = QueryResult(**journal.parts[str(number)])
@@ -96,7 +68,7 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
 def rerank_query(
     reranker: Reranker, query: Features, gallery: DescriptorStore, candidates: CandidateList
 ) -> QueryResult:
-    """One query's candidates in their new order, for the standard list and for hard*.
+    """One query's candidates in their new order, for every list of them.
 
     A pair-wise re-ranker scores every candidate of either list once; a list-wise one sees each list by itself.
     """
@@ -111,47 +83,36 @@ def rerank_query(
 
     if reranker.kind == "pair-wise":
         union = ranked(candidates.union)
-        orders = {
-            STANDARD: union[np.isin(union, candidates.standard)],
-            HARD_STAR: union[np.isin(union, candidates.hard_star)],
-        }
+        orders = {name: union[np.isin(union, chosen)] for name, chosen in candidates.lists.items()}
     else:
-        orders = {STANDARD: ranked(candidates.standard), HARD_STAR: ranked(candidates.hard_star)}
+        orders = {name: ranked(chosen) for name, chosen in candidates.lists.items()}
     return QueryResult(
-        standard=orders[STANDARD].tolist(),
-        hard_star=orders[HARD_STAR].tolist(),
+        orders={name: order.tolist() for name, order in orders.items()},
         scores_sha256=digest.hexdigest(),
         seconds=time.perf_counter() - start,
     )
-
-
-def read(store: DescriptorStore, images: np.ndarray, length: int | None, reranker: Reranker) -> Features:
-    """What the re-ranker needs of these images, with at most `length` local descriptors; None: all there are."""
-    if length is not None and store.local is not None:
-        length = min(length, store.local.length)
-    return store.features(images, locals=length, needs=reranker.needs)
 
 
 def evaluation(
     lists: Sequence[CandidateList], results: Sequence[QueryResult], truths: Sequence[QueryTruth]
 ) -> dict[str, Any]:
     """Figures and per-query series of the re-ranked lists, under both official divisors, as JSON can carry them."""
-    standard = _whole_lists(lists, [result.standard for result in results], hard_star=False)
-    hard_star = _whole_lists(lists, [result.hard_star for result in results], hard_star=True)
     figures = {"rerank_seconds": sum(result.seconds for result in results)}
     series: dict[str, list[float | int | None]] = {}
-    for divisor in revisited.DIVISORS:
-        found = revisited.evaluate(standard, truths, protocols=("easy", "medium", "hard"), divisor=divisor)
-        found |= revisited.evaluate(hard_star, truths, protocols=("hard*",), divisor=divisor)
-        for protocol, result in found.items():
-            name = protocol.replace("*", "_star")
+    for protocol in revisited.PROTOCOLS:
+        name = protocol.replace("*", "_star")
+        chosen = [candidates.name_for(name) for candidates in lists]
+        orders = [result.orders[one] for result, one in zip(results, chosen, strict=True)]
+        whole = _whole_lists(lists, orders, hard_star=name == HARD_STAR)
+        for divisor in revisited.DIVISORS:
+            found = revisited.evaluate(whole, truths, protocols=(protocol,), divisor=divisor)[protocol]
             if divisor != "revisitop":
-                figures[f"map_{name}_{divisor}_divisor"] = float(result.map)
+                figures[f"map_{name}_{divisor}_divisor"] = float(found.map)
                 continue
-            figures[f"map_{name}"] = float(result.map)
-            figures |= {f"precision_at_{k}_{name}": float(value) for k, value in result.precision_at.items()}
-            series[f"ap_{name}"] = [None if np.isnan(ap) else float(ap) for ap in result.per_query_ap]
-            series[f"positives_in_shortlist_{name}"] = _positives(lists, truths, protocol)
+            figures[f"map_{name}"] = float(found.map)
+            figures |= {f"precision_at_{k}_{name}": float(value) for k, value in found.precision_at.items()}
+            series[f"ap_{name}"] = [None if np.isnan(ap) else float(ap) for ap in found.per_query_ap]
+        series[f"positives_in_shortlist_{name}"] = _positives(lists, truths, protocol, chosen)
     scores = hashlib.sha256("".join(result.scores_sha256 for result in results).encode()).hexdigest()
     return {"figures": figures, "series": series, "scores_sha256": scores}
 
@@ -168,11 +129,12 @@ def _whole_lists(lists: Sequence[CandidateList], orders: Sequence[list[int]], *,
     return whole
 
 
-def _positives(lists: Sequence[CandidateList], truths: Sequence[QueryTruth], protocol: str) -> list[float | int | None]:
-    """How many of a query's positives the first stage put among the candidates."""
+def _positives(
+    lists: Sequence[CandidateList], truths: Sequence[QueryTruth], protocol: str, chosen: Sequence[str]
+) -> list[float | int | None]:
+    """How many of a query's positives the first stage put among the candidates that `protocol` evaluates."""
     counts: list[float | int | None] = []
-    for candidates, truth in zip(lists, truths, strict=True):
-        positions = candidates.hard_star if protocol == "hard*" else candidates.standard
+    for candidates, truth, name in zip(lists, truths, chosen, strict=True):
         positives = np.concatenate([getattr(truth, label) for label in revisited.PROTOCOLS[protocol].positive])
-        counts.append(int(np.isin(candidates.ids[positions], positives).sum()))
+        counts.append(int(np.isin(candidates.ids[candidates.lists[name]], positives).sum()))
     return counts

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from bench import datasets
 from bench.datasets import Dataset
 from bench.errors import BenchError
+from bench.features.dense import describe_dense
 from bench.features.extract import describe
 from bench.features.images import ImageRef
+from bench.features.resnet import load_backbone
 from bench.features.store import DescriptorStore
 from bench.features.vlad import Vocabulary
+from bench.files import replacing
 from bench.search import Shortlist, search
 
 log = logging.getLogger(__name__)
@@ -44,13 +50,48 @@ class Descriptors:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """How feature maps are made: by which backbone with which weights, of images whose longer side has `side_px`."""
+
+    backbone: str
+    checkpoint: Path | None
+    seed: int
+    side_px: int = 256
+
+    @property
+    def weights(self) -> str:
+        if self.checkpoint is None:
+            return f"random-{self.seed}"
+        with self.checkpoint.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+    @property
+    def slug(self) -> str:
+        return f"{self.backbone}-{self.weights}-{self.side_px}"
+
+
+@dataclass(frozen=True)
 class Prepared:
     """Everything that re-ranking one data set needs."""
 
     dataset: Dataset
     folder: Path
+    images: dict[str, list[ImageRef]]
     queries: DescriptorStore
     gallery: DescriptorStore
+
+    def shortlist_file(self, length: int) -> Path:
+        """The exact first-stage lists (indices, similarity) in a file; BenchError for more images than there are."""
+        if length > len(self.dataset.truth.gallery):
+            raise BenchError(
+                f"a shortlist of {length} from a gallery of {len(self.dataset.truth.gallery)} images",
+                wanted="a shortlist no longer than the gallery",
+                cure=f"Pass --shortlist {len(self.dataset.truth.gallery)} or less.",
+            )
+        found, path = self.first_stage(), self.folder / "first_stage.npz"
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.savez(file, indices=found.indices, similarity=found.similarity)
+        return path
 
     def first_stage(self, length: int | None = None) -> Shortlist:
         """The exact first-stage lists, whole unless a length is given."""
@@ -71,12 +112,28 @@ def prepare(name: str, descriptors: Descriptors, *, cache: Path, workers: int, p
     vocabulary = learn_vocabulary(descriptors, cache=cache, workers=workers, progress=progress)
     folder = cache / "descriptors" / f"{dataset.name}-{dataset.sha256[:12]}" / descriptors.slug
     stores = {}
-    for side, images in (("queries", queries), ("gallery", gallery)):
+    for side, shots in (("queries", queries), ("gallery", gallery)):
         with progress(f"{side} of {dataset.name}") as shown:
             stores[side] = describe(
-                images, folder / side, vocabulary=vocabulary, length=descriptors.locals, workers=workers, progress=shown
+                shots,
+                folder / side,
+                vocabulary=vocabulary,
+                length=descriptors.locals,
+                workers=workers,
+                progress=shown,
             )
-    return Prepared(dataset, folder, stores["queries"], stores["gallery"])
+    images = {"queries": queries, "gallery": gallery}
+    return Prepared(dataset, folder, images, stores["queries"], stores["gallery"])
+
+
+def prepare_maps(prepared: Prepared, maps: Maps, *, progress: Progress) -> Path:
+    """The folder with the feature maps of all images, made first where they are not there yet."""
+    folder = prepared.folder / maps.slug
+    backbone = load_backbone(maps.backbone, checkpoint=maps.checkpoint, seed=maps.seed)
+    for side, images in prepared.images.items():
+        with progress(f"maps of {side} of {prepared.dataset.name}") as shown:
+            describe_dense(images, folder / side, backbone=backbone, side=maps.side_px, progress=shown)
+    return folder
 
 
 def learn_vocabulary(descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Vocabulary:

@@ -11,13 +11,13 @@ import typer
 from bench.cells import Cell, exit_code, run_cells
 from bench.console import output, run
 from bench.cost import CostTask, describe_inputs, measure
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown_name
 from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, records_folder
 from bench.provenance import Surroundings, command_line
 from bench.reporting import cost_table
-from bench.results import CostKey, ResultStore
-from rerankers.registry import Spec, parse, variant_of
+from bench.results import CostKey, Record, ResultStore
+from rerankers.registry import DTYPES, Spec, parse, variant_of
 
 #: The cells of the default comparison, each at its published size.
 DEFAULT = (
@@ -25,10 +25,21 @@ DEFAULT = (
     "sg-rerank",
     "ransac:affine",
     "ransac:homography",
+    "chamfer:dinov2",
+    "elvis:dinov2",
+    "elvis:dinov2-100",
     "ames:dinov2-50",
     "ames:dinov2",
     "ames:dinov2-binarized",
     "ames:768",
+    "rrt:gld",
+    "rrt:gld-50",
+    "rrt:768",
+    "rrt:sop",
+    "r2former:deit",
+    "r2former:deit-48",
+    "r2former:768",
+    "cvnet:r50",
 )
 
 
@@ -36,8 +47,15 @@ def main(
     rerankers: Annotated[str, typer.Option(help="Comma-separated: family[:variant].")] = ",".join(DEFAULT),
     candidates: Annotated[int, typer.Option(help="Candidates of the one query.", min=1)] = 100,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    dtypes: Annotated[
+        str, typer.Option(help=f"Comma-separated number types of matrix products: {', '.join(DTYPES)}.")
+    ] = "float32",
     warmup: Annotated[int, typer.Option(help="Calls before the measured ones.", min=0)] = 10,
     runs: Annotated[int, typer.Option(help="Measured calls.", min=1)] = 10,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds for the warm-up and measured calls of a cell; those that take longer get fewer."),
+    ] = None,
     records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
     threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and inputs.")] = 0,
@@ -50,21 +68,28 @@ def main(
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise BenchError(f"device {device!r}", wanted="cpu, or a CUDA device that is there", cure="Pass --device cpu.")
     specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))
+    types = list(dict.fromkeys(dtypes.split(",")))
+    for unknown in set(types) - set(DTYPES):
+        raise unknown_name("dtype", unknown, DTYPES)
     store = ResultStore(records_folder(records))
     surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.profile"))
 
-    def cell(spec: Spec) -> Cell:
+    def cell(spec: Spec, dtype: str) -> Cell:
         key = CostKey(
             reranker=str(spec),
             device=device,
-            dtype="float32",
+            dtype=dtype,
             candidates=candidates,
             inputs=describe_inputs(variant_of(spec).inputs),
         )
-        task = CostTask(str(spec), key.device, key.dtype, candidates, seed, warmup, runs)
-        return Cell(key, lambda: measure(task, threads=surroundings.threads, timeout_s=timeout))
+        task = CostTask(str(spec), key.device, key.dtype, candidates, seed, warmup, runs, budget)
 
-    found = run_cells([cell(spec) for spec in specs], store, surroundings, again=again)
+        def whole(record: Record) -> bool:
+            return budget is not None or len(record.series.get("latency_samples_ms", ())) >= runs
+
+        return Cell(key, lambda: measure(task, threads=surroundings.threads, timeout_s=timeout), whole)
+
+    found = run_cells([cell(spec, one) for spec in specs for one in types], store, surroundings, again=again)
     output.print(cost_table(found).markdown(), markup=False, highlight=False)
     raise typer.Exit(exit_code(found))
 

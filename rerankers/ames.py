@@ -17,14 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rerankers.attention import Attention, Reading
+from rerankers.batching import pairs_at_once
 from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
-
-#: Tokens that are worked on at once: few enough for their activations to stay in the cache of a core, many on a GPU.
-TOKENS_PER_THREAD = 1024
-TOKENS_ON_DEVICE = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,8 +271,7 @@ class Ames(Reranker):
         local, valid = described(query)
         prepared = self.network.prepare(local[valid][None])
         local, valid = described(candidates)
-        at_once = TOKENS_ON_DEVICE if local.is_cuda else TOKENS_PER_THREAD * torch.get_num_threads()
-        pairs = max(1, at_once // (prepared.tokens.shape[1] + 1 + local.shape[1]))
+        pairs = self.at_once or pairs_at_once(prepared.tokens.shape[1] + 1 + local.shape[1], local.device)
         return torch.cat(
             [
                 self.network.match(prepared, chunk, None if bool(real.all()) else real)

@@ -52,13 +52,20 @@ def load_state(path: Path) -> dict[str, Tensor]:
     return _unwrapped(stored, path)
 
 
-def load_into(module: torch.nn.Module, state: Mapping[str, Tensor], *, skip: Sequence[str] = ()) -> None:
+def load_into(
+    module: torch.nn.Module, state: Mapping[str, Tensor], *, skip: Sequence[str] = (), within: str = ""
+) -> None:
     """Copies `state` into `module`, every key or none.
 
     skip: prefixes of keys in `state` that are known not to belong to this module.
+    within: prefix of the keys that do; all others belong to something else, and are not read.
     Raises RerankError with the names of missing, unexpected and misshapen keys.
     """
-    given = {name: value for name, value in state.items() if not name.startswith(tuple(skip))}
+    given = {
+        name.removeprefix(within): value
+        for name, value in state.items()
+        if name.startswith(within) and not name.startswith(tuple(skip))
+    }
     own = module.state_dict()
     complaints = {
         "missing": sorted(own.keys() - given.keys()),

@@ -22,7 +22,8 @@ class Features:
 
     global_: (n, G) global descriptors.
     local: (n, L, D) local descriptors, strongest first, padded with zeros.
-    xy: (n, L, 2) their positions in pixels of the image that was described.
+    xy: (n, L, 2) their positions in pixels of the image that was described; as shares of it when there is no `size`.
+    size: (n, 2) width and height of that image in pixels.
     scale: (n, L) their scales (pixels, or an index into the extractor's scales).
     valid: (n, L) bool, True for a real descriptor, False for padding.
     weight: (n, L) strength given by the detector.
@@ -32,6 +33,7 @@ class Features:
     global_: Tensor = ABSENT
     local: Tensor = ABSENT
     xy: Tensor = ABSENT
+    size: Tensor = ABSENT
     scale: Tensor = ABSENT
     valid: Tensor = ABSENT
     weight: Tensor = ABSENT
@@ -114,6 +116,10 @@ class Reranker(ABC):
     #: How many local descriptors it reads, strongest first; None: as many as there are.
     query_locals: int | None = None
     candidate_locals: int | None = None
+    #: Pairs scored at once, by those that score several; None: as many as suit the device.
+    at_once: int | None = None
+    #: What matrix products are computed in; the scores come out as float32.
+    dtype: torch.dtype = torch.float32
     #: Why its FLOPs cannot be counted; None when they can.
     uncounted: str | None = None
 
@@ -148,8 +154,10 @@ class Reranker(ABC):
             )
         if len(candidates) == 0:
             return Ranking(torch.empty(0, dtype=torch.int64), torch.empty(0))
-        with torch.inference_mode():
+        reduced = self.dtype is not torch.float32
+        with torch.inference_mode(), torch.autocast(_device(query, self.needs), self.dtype, enabled=reduced):
             key = self.sort_key(query, candidates, similarity)
+        key = key.float() if reduced else key
         if key.shape != (len(candidates),) or bool(torch.isnan(key).any()):
             raise RerankError(
                 f"{type(self).__name__} gave scores of shape {tuple(key.shape)} with {int(torch.isnan(key).sum())} NaN",
@@ -186,7 +194,15 @@ class Reranker(ABC):
         return query, candidates
 
 
-_RANKS = {"global_": 2, "local": 3, "xy": 3, "scale": 2, "valid": 2, "weight": 2}
+def _device(features: Features, needs: Sequence[str]) -> str:
+    """Type of the device that the features lie on."""
+    for name in needs:
+        value = getattr(features, name)
+        return str((value[0] if name == "dense" else value).device.type)
+    return "cpu"
+
+
+_RANKS = {"global_": 2, "local": 3, "xy": 3, "size": 2, "scale": 2, "valid": 2, "weight": 2, "dense": 3}
 
 
 def check(features: Features, needs: Sequence[str], side: str) -> None:
@@ -200,10 +216,10 @@ def check(features: Features, needs: Sequence[str], side: str) -> None:
                 cure="Extract them, or choose a re-ranker that does without.",
             )
         for part in value if name == "dense" else (value,):
-            if name in _RANKS and part.ndim != _RANKS[name]:
+            if part.ndim != _RANKS[name]:
                 raise RerankError(
                     f"{side} field {name.rstrip('_')!r} of shape {tuple(part.shape)}",
-                    wanted=f"{_RANKS[name]} dimensions, the first for the images",
+                    wanted="(C, H, W)" if name == "dense" else f"{_RANKS[name]} dimensions, the first for the images",
                     cure="See rerankers.Features for the layout.",
                 )
             if not _all_finite(part):

@@ -1,7 +1,7 @@
 """Names -> re-rankers.
 
-A re-ranker is asked for as `family[:variant][+blend[=W/T]]`, e.g. `none`, `ransac:homography`,
-`ames:dinov2+blend` (with the published weights) or `ransac+blend=0.5/0.02`.
+A re-ranker is asked for as `family[:variant][+blend[=W/T]]` or `family[:variant][+sum[=R]]`, e.g. `none`,
+`ransac:homography`, `ames:dinov2+blend`, `cvnet+sum` (both with the published weights) or `ransac+blend=0.5/0.02`.
 Another package adds a family by an entry point in the group `rerankers`, whose name is the family and whose
 value is a module with a `VARIANTS` dictionary, the default variant first.
 """
@@ -19,26 +19,43 @@ from pathlib import Path
 
 import torch
 
-from rerankers.compose import Blend
+from rerankers.compose import Blend, Sum
 from rerankers.errors import RerankError
 from rerankers.interface import Reranker
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 BUILT_IN = {
     "none": "rerankers.none",
     "ransac": "rerankers.ransac",
     "sg-rerank": "rerankers.superglobal",
+    "chamfer": "rerankers.chamfer",
     "ames": "rerankers.ames",
+    "rrt": "rerankers.rrt",
+    "r2former": "rerankers.r2former",
+    "cvnet": "rerankers.cvnet",
+    "elvis": "rerankers.elvis",
 }
+
+
+_REQUEST = re.compile(
+    r"(?P<family>[\w-]+)(?::(?P<variant>[\w.-]+))?"
+    r"(?:\+(?P<join>blend|sum)|\+blend=(?P<weight>[\d.]+)/(?P<temperature>[\d.]+)|\+sum=(?P<ratio>[\d.]+))?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Sizes of one query's inputs in the published setting; None for what is not read."""
+    """Sizes of one query's inputs in the published setting; None for what is not read.
+
+    dense: (C, H, W) of a feature map.
+    """
 
     query_locals: int | None = None
     candidate_locals: int | None = None
     local_dim: int | None = None
     global_dim: int | None = None
+    dense: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +66,8 @@ class Variant:
     make: builds it, with random weights if it is learned.
     load: reads an official checkpoint into it; None for a method without weights.
     blend: published (weight of the global similarity, temperature), if any.
+    sum: published share of the score that is added to the global similarity, if any.
+    backbone: whose feature maps of an image it reads: "cvnet-r50", ...; None when it reads none.
     """
 
     about: str
@@ -57,6 +76,8 @@ class Variant:
     inputs: Inputs
     load: Callable[[Reranker, Path], None] | None = None
     blend: tuple[float, float] | None = None
+    sum: float | None = None
+    backbone: str | None = None
 
     @property
     def learned(self) -> bool:
@@ -70,10 +91,11 @@ class Spec:
     family: str
     variant: str
     blend: tuple[float, float] | None = None
+    sum: float | None = None
 
     def __str__(self) -> str:
-        suffix = "" if self.blend is None else f"+blend={self.blend[0]:g}/{self.blend[1]:g}"
-        return f"{self.family}:{self.variant}{suffix}"
+        blended = "" if self.blend is None else f"+blend={self.blend[0]:g}/{self.blend[1]:g}"
+        return f"{self.family}:{self.variant}{blended}" + ("" if self.sum is None else f"+sum={self.sum:g}")
 
 
 def names() -> list[str]:
@@ -91,30 +113,34 @@ def variants(family: str) -> Mapping[str, Variant]:
 
 def parse(request: str) -> Spec:
     """The Spec of a request such as `ames:dinov2+blend=0.55/0.3`; RerankError when it names nothing that exists."""
-    found = re.fullmatch(r"([\w-]+)(?::([\w.-]+))?(\+blend(?:=([\d.]+)/([\d.]+))?)?", request.strip())
+    found = _REQUEST.fullmatch(request.strip())
     if not found:
         raise RerankError(
             f"re-ranker {request!r}",
-            wanted="family[:variant][+blend[=W/T]]",
+            wanted="family[:variant], then nothing, +blend, +blend=W/T, +sum or +sum=R",
             cure=f"Families are {', '.join(names())}.",
         )
-    family, variant, blended, weight, temperature = found.groups()
+    family, variant = found["family"], found["variant"]
     known = variants(family)
     variant = variant or next(iter(known))
     if variant not in known:
         raise _unknown(f"variant of {family}", variant, known)
-    if not blended:
+    if found["ratio"]:
+        return Spec(family, variant, sum=_number(request, found["ratio"]))
+    if found["weight"]:
+        return Spec(family, variant, (_number(request, found["weight"]), _number(request, found["temperature"])))
+    published = {"blend": known[variant].blend, "sum": known[variant].sum}
+    join = found["join"]
+    if join is None:
         return Spec(family, variant)
-    if weight is not None:
-        return Spec(family, variant, (_number(request, weight), _number(request, temperature)))
-    published = known[variant].blend
-    if published is None:
+    if published[join] is None:
+        example = {"blend": "+blend=0.5/0.1", "sum": "+sum=0.5"}[join]
         raise RerankError(
             f"{request!r} without weights",
-            wanted="a weight and a temperature, for none are published for this variant",
-            cure=f"Write them: {family}:{variant}+blend=0.5/0.1.",
+            wanted=f"weights of the {join}, for none are published for this variant",
+            cure=f"Write them: {family}:{variant}{example}.",
         )
-    return Spec(family, variant, published)
+    return Spec(family, variant, **{join: published[join]})
 
 
 def variant_of(spec: Spec) -> Variant:
@@ -123,13 +149,22 @@ def variant_of(spec: Spec) -> Variant:
 
 
 def build(
-    request: str | Spec, *, checkpoint: Path | None = None, allow_random: bool = False, seed: int = 0
+    request: str | Spec,
+    *,
+    checkpoint: Path | None = None,
+    allow_random: bool = False,
+    seed: int = 0,
+    dtype: str = "float32",
+    at_once: int | None = None,
 ) -> Reranker:
     """A re-ranker ready to score, in evaluation mode.
 
     checkpoint: official or own weights. A learned re-ranker without them raises RerankError, unless
     `allow_random` says that random weights drawn from `seed` will do (for measuring cost).
+    dtype: one of DTYPES; what matrix products are computed in. at_once: pairs scored at once.
     """
+    if dtype not in DTYPES:
+        raise _unknown("dtype", dtype, DTYPES)
     spec = parse(request) if isinstance(request, str) else request
     variant = variant_of(spec)
     if variant.learned and checkpoint is None and not allow_random:
@@ -149,7 +184,10 @@ def build(
         variant.load(reranker, checkpoint)
     if (network := reranker.module()) is not None:
         network.eval().requires_grad_(False)
-    return reranker if spec.blend is None else Blend(reranker, weight=spec.blend[0], temperature=spec.blend[1])
+    reranker.dtype, reranker.at_once = DTYPES[dtype], at_once
+    if spec.blend is not None:
+        return Blend(reranker, weight=spec.blend[0], temperature=spec.blend[1])
+    return reranker if spec.sum is None else Sum(reranker, ratio=spec.sum)
 
 
 @cache

@@ -20,7 +20,17 @@ import numpy as np
 from bench.errors import BenchError
 from bench.features import sift
 from bench.features.images import ImageRef, read_grey
-from bench.features.layout import DESCRIPTOR, FINGERPRINT, GLOBAL, GLOBAL_FILE, LAYOUT_VERSION, LOCAL, LOCAL_FILE
+from bench.features.layout import (
+    DESCRIPTOR,
+    FINGERPRINT,
+    GLOBAL,
+    GLOBAL_FILE,
+    LAYOUT_VERSION,
+    LOCAL,
+    LOCAL_FILE,
+    SIZE,
+    SIZE_FILE,
+)
 from bench.features.store import DescriptorStore, GlobalStore, LocalStore
 from bench.features.vlad import Vocabulary
 from bench.features.writing import Attributes, Partial, Run, Target, write_store
@@ -51,7 +61,9 @@ def describe(
     )
     if vocabulary is None:
         return DescriptorStore(local)
-    return DescriptorStore(local, extract_globals(local, vocabulary, folder / GLOBAL_FILE))
+    extract_sizes(images, folder / SIZE_FILE, max_side=max_side)
+    extract_globals(local, vocabulary, folder / GLOBAL_FILE)
+    return DescriptorStore.open(folder)
 
 
 def extract_locals(
@@ -80,7 +92,7 @@ def extract_locals(
     attributes: Attributes = {
         "layout": LAYOUT_VERSION,
         "descriptor": json.dumps(parameters, sort_keys=True),
-        FINGERPRINT: _fingerprint(images, parameters),
+        FINGERPRINT: fingerprint_of(images, parameters),
     }
 
     def fill(partial: Partial) -> None:
@@ -92,6 +104,21 @@ def extract_locals(
     shape = (len(images), length, DESCRIPTOR + sift.DIM)
     write_store(path, dataset=LOCAL, shape=shape, attributes=attributes, fill=fill)
     return LocalStore.open(path)
+
+
+def extract_sizes(images: Sequence[ImageRef], path: Path, *, max_side: int = 640) -> None:
+    """Width and height in pixels of every image as it is described, in the store `path`."""
+    attributes: Attributes = {
+        "layout": LAYOUT_VERSION,
+        FINGERPRINT: fingerprint_of(images, {"kind": "size", "max_side": max_side}),
+    }
+
+    def fill(partial: Partial) -> None:
+        for start, stop in partial.missing(CHUNK):
+            sides = [read_grey(image, max_side=max_side).shape[::-1] for image in images[start:stop]]
+            partial.finish((start, stop), partial.target.write(start, np.array(sides, dtype=np.float32)))
+
+    write_store(path, dataset=SIZE, shape=(len(images), 2), attributes=attributes, fill=fill)
 
 
 def extract_globals(
@@ -128,7 +155,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _fingerprint(images: Sequence[ImageRef], parameters: dict[str, str | int]) -> str:
+def fingerprint_of(images: Sequence[ImageRef], parameters: dict[str, str | int]) -> str:
     """A hash that changes with any image file, box, their order, and the parameters."""
     folder = os.path.commonpath([image.path.parent.absolute() for image in images])
     digest = hashlib.sha256(json.dumps([LAYOUT_VERSION, parameters], sort_keys=True).encode())

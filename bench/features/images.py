@@ -1,4 +1,4 @@
-"""Reading an image as the detectors want it: grey, cut to its box, and no larger than asked for."""
+"""Reading an image as detectors and backbones want it: cut to its box, and no larger than asked for."""
 
 from __future__ import annotations
 
@@ -32,18 +32,27 @@ def read_grey(image: ImageRef, *, max_side: int = 640) -> NDArray[np.uint8]:
     It is never enlarged. Colour, alpha, 16 bits and EXIF orientation are OpenCV's business.
     Raises BenchError when the file cannot be read or decoded, or when the box leaves next to nothing.
     """
-    grey = _decode(image.path)
+    return _read(image, cv2.IMREAD_GRAYSCALE, max_side)
+
+
+def read_colour(image: ImageRef, *, max_side: int = 640) -> NDArray[np.uint8]:
+    """The same in blue, green and red (height, width, 3)."""
+    return _read(image, cv2.IMREAD_COLOR, max_side)
+
+
+def _read(image: ImageRef, mode: int, max_side: int) -> NDArray[np.uint8]:
+    whole = _decode(image.path, mode)
     if image.box is not None:
-        grey = _cut(grey, image)
-    height, width = grey.shape
+        whole = _cut(whole, image)
+    height, width = whole.shape[:2]
     shrink = max_side / max(height, width)
     if shrink >= 1:
-        return grey
+        return whole
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(whole, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
+def _decode(path: Path, mode: int) -> NDArray[np.uint8]:
     # Not cv2.imread: it says None alike for a missing file, a forbidden one and a broken one.
     try:
         content = np.fromfile(path, dtype=np.uint8)
@@ -54,21 +63,21 @@ def _decode(path: Path) -> NDArray[np.uint8]:
             cure="Check the path and the data set's list of images.",
         ) from error
     try:
-        grey = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if len(content) else None
+        found = cv2.imdecode(content, mode) if len(content) else None
     except cv2.error:
-        grey = None
-    if grey is None:
+        found = None
+    if found is None:
         raise BenchError(
             f"cannot decode the image {path} ({len(content):,} bytes)",
             wanted="a whole JPEG, PNG, WebP, TIFF or BMP file of 8 or 16 bits a channel",
             cure="Fetch or convert this file again, or take it out of the data set.",
         )
-    return grey.astype(np.uint8, copy=False)
+    return found.astype(np.uint8, copy=False)
 
 
-def _cut(grey: NDArray[np.uint8], image: ImageRef) -> NDArray[np.uint8]:
+def _cut(whole: NDArray[np.uint8], image: ImageRef) -> NDArray[np.uint8]:
     box = np.asarray(image.box, dtype=np.float64)
-    height, width = grey.shape
+    height, width = whole.shape[:2]
     if box.shape != (4,) or not np.isfinite(box).all():
         left = top = right = bottom = 0
     else:
@@ -80,7 +89,7 @@ def _cut(grey: NDArray[np.uint8], image: ImageRef) -> NDArray[np.uint8]:
             wanted=f"(left, top, right, bottom) that share at least {MIN_BOX} x {MIN_BOX} pixels with the image",
             cure="Correct the box in the ground truth; it is in pixels of the full image.",
         )
-    return grey[top:bottom, left:right]
+    return whole[top:bottom, left:right]
 
 
 def path_and_size(path: Path, width: int, height: int) -> str:

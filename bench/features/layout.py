@@ -1,7 +1,7 @@
 """The layout of descriptor files, and opening them.
 
 Local descriptors: dataset `features` (N, L, 5 + D), as published ones have it. Global ones of our own: dataset
-`global` (N, G).
+`global` (N, G), and sizes of the described images: `size` (N, 2), width and height in pixels.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import h5py
 from bench.errors import BenchError
 
 LAYOUT_VERSION = 1
-LOCAL, GLOBAL = "features", "global"
-LOCAL_FILE, GLOBAL_FILE = "local.hdf5", "global.hdf5"  # of one list of images, side by side in a folder
+LOCAL, GLOBAL, SIZE, MAPS = "features", "global", "size", "maps"
+#: Of one list of images, side by side in a folder.
+LOCAL_FILE, GLOBAL_FILE, SIZE_FILE, MAPS_FILE = "local.hdf5", "global.hdf5", "size.hdf5", "maps.hdf5"
 #: Attribute with a hash of what the descriptors come from.
 FINGERPRINT = "fingerprint"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import h5py
 import numpy as np
@@ -22,6 +22,8 @@ from bench.features.layout import (
     LOCAL_FILE,
     MASK,
     SCALE,
+    SIZE,
+    SIZE_FILE,
     WEIGHT,
     X,
     cut_short,
@@ -34,6 +36,12 @@ Rows: TypeAlias = NDArray[np.float32] | h5py.Dataset
 
 
 LOCAL_FIELDS = frozenset({"local", "xy", "scale", "valid", "weight"})
+
+
+class Maps(Protocol):
+    """A store of feature maps, as `bench.features.dense` makes it."""
+
+    def features(self, indices: ArrayLike) -> Features: ...
 
 
 @dataclass(frozen=True)
@@ -185,6 +193,9 @@ class DescriptorStore:
 
     local: LocalStore | None = None
     global_: GlobalStore | None = None
+    #: (N, 2) width and height of the described images in pixels; published stores do not say.
+    size: Rows | None = None
+    dense: Maps | None = None
 
     def __post_init__(self) -> None:
         if self.local is not None and self.global_ is not None and len(self.local) != len(self.global_):
@@ -197,8 +208,12 @@ class DescriptorStore:
     @classmethod
     def open(cls, folder: Path) -> DescriptorStore:
         """What `bench.features.extract.describe` put into `folder`."""
-        path = folder / GLOBAL_FILE
-        return cls(LocalStore.open(folder / LOCAL_FILE), GlobalStore.open(path) if path.exists() else None)
+        path, sizes = folder / GLOBAL_FILE, folder / SIZE_FILE
+        return cls(
+            LocalStore.open(folder / LOCAL_FILE),
+            GlobalStore.open(path) if path.exists() else None,
+            _open_hdf5(sizes, SIZE)[0] if sizes.exists() else None,
+        )
 
     def __len__(self) -> int:
         """Number of images N."""
@@ -213,6 +228,10 @@ class DescriptorStore:
         """
         wanted = self.local if needs is None or LOCAL_FIELDS & set(needs) else None
         found = Features() if wanted is None else wanted.features(indices, locals=locals)
+        if self.size is not None and wanted is not None:
+            found = replace(found, size=torch.from_numpy(np.asarray(self.size)[np.asarray(indices)]))
+        if self.dense is not None and (needs is None or "dense" in needs):
+            found = replace(found, dense=self.dense.features(indices).dense)
         if self.global_ is None:
             return found
         return replace(found, global_=self.global_.features(indices).global_)

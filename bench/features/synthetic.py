@@ -26,6 +26,7 @@ def workload(
     local_dim: int | None,
     global_dim: int | None,
     seed: int,
+    dense: tuple[int, int, int] | None = None,
     inlier_share: float = 0.3,
     image_size: tuple[int, int] = (640, 480),
 ) -> tuple[Features, Features, Tensor]:
@@ -34,7 +35,8 @@ def workload(
     Local descriptors have unit length and are all valid, strongest first. In each candidate a share of them are
     noisy copies of the query's, seen through a random mild homography, as many as the query's number allows; the
     rest are random, as are their places in the image (width, height) in pixels. Global descriptors have unit
-    length. Fields are None where their dimension is.
+    length. dense: (C, H, W) of feature maps; a candidate's is part the query's and part noise. Fields are None where
+    their dimension is.
     """
     if candidates < 1 or not 0 <= inlier_share <= 1:
         raise BenchError(
@@ -49,7 +51,10 @@ def workload(
         first = _locals(generator, query_locals, local_dim, image_size)
         copies = min(round(inlier_share * candidate_locals), query_locals)
         views = [_view(generator, first, candidate_locals, copies, image_size) for _ in range(candidates)]
-        fields = _tensors([first]), _tensors(views)
+        fields = _tensors([first], image_size), _tensors(views, image_size)
+    if dense is not None:
+        maps = _maps(generator, candidates, dense, inlier_share)
+        fields[0]["dense"], fields[1]["dense"] = maps[:1], maps[1:]
     return Features(global_=query, **fields[0]), Features(global_=others, **fields[1]), similarity
 
 
@@ -100,9 +105,18 @@ def _homography(generator: np.random.Generator, size: tuple[int, int]) -> NDArra
     return np.asarray(cv2.getPerspectiveTransform(corners * sides, moved * sides), dtype=np.float64)
 
 
-def _tensors(images: list[Locals]) -> dict[str, Tensor]:
+def _tensors(images: list[Locals], size: tuple[int, int]) -> dict[str, Tensor]:
     fields = {name: torch.from_numpy(np.stack([image[name] for image in images])) for name in images[0]}
+    fields["size"] = torch.tensor(size, dtype=torch.float32).repeat(len(images), 1)
     return {**fields, "valid": torch.ones(fields["scale"].shape, dtype=torch.bool)}
+
+
+def _maps(
+    generator: np.random.Generator, candidates: int, shape: tuple[int, int, int], share: float
+) -> tuple[Tensor, ...]:
+    """The query's feature map, then the candidates'."""
+    query, *others = (generator.standard_normal(shape, dtype=np.float32) for _ in range(candidates + 1))
+    return tuple(map(torch.from_numpy, [query, *(share * query + (1 - share) * other for other in others)]))
 
 
 def _unit(generator: np.random.Generator, count: int, dim: int) -> NDArray[np.float32]:

@@ -22,6 +22,8 @@ NS_PER_MS = 1e6
 #: core to itself, 400 to 1000 where it shared one.
 NOISY_STEAL_SHARE = 0.01
 NOISY_SWITCHES_PER_CPU_S = 200.0
+#: Measured calls below which there is no spread to speak of.
+FEWEST_RUNS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +74,12 @@ class Timing:
         return self.wall_ms - self.summary.mean
 
 
-def time_calls(call: Callable[[], T], *, warmup: int = 10, runs: int = 10, device: str = "cpu") -> tuple[Timing, T]:
+def time_calls(
+    call: Callable[[], T], *, warmup: int = 10, runs: int = 10, device: str = "cpu", budget_s: float | None = None
+) -> tuple[Timing, T]:
     """Calls `call` 1 + warmup + runs times: cold, warm-up, measured. Gives the timing and the last output.
+
+    budget_s: where the calls after the cold one would take longer, there are fewer of them, `within` which see.
 
     The caller makes the inputs before and hashes the output after; neither falls into the window, nor does freeing
     an output, nor garbage collection, which is off from the warm-up on. device: "cpu", or "cuda" or "cuda:N".
@@ -89,6 +95,8 @@ def time_calls(call: Callable[[], T], *, warmup: int = 10, runs: int = 10, devic
     output = call()
     synchronise()
     cold_ms = (time.perf_counter_ns() - start) / NS_PER_MS
+    if budget_s is not None:
+        warmup, runs = within(budget_s, cold_ms / 1e3, warmup=warmup, runs=runs)
     with _no_collection():
         for _ in range(warmup):
             output = call()
@@ -107,6 +115,18 @@ def time_calls(call: Callable[[], T], *, warmup: int = 10, runs: int = 10, devic
         noise=noise,
     )
     return timing, output
+
+
+def within(budget_s: float, call_s: float, *, warmup: int, runs: int) -> tuple[int, int]:
+    """Warm-up and measured calls that fit the budget when one takes `call_s` seconds.
+
+    At least FEWEST_RUNS are measured after one warm-up call (or what was asked, if less), whatever they take.
+    """
+    fitting = int(budget_s / max(call_s, 1e-9))
+    if fitting >= warmup + runs:
+        return warmup, runs
+    measured = min(runs, max(FEWEST_RUNS, fitting * 2 // 3))
+    return min(warmup, max(1, fitting - measured)), measured
 
 
 def _wall_samples(call: Callable[[], T], runs: int, _: Callable[[], None]) -> tuple[tuple[float, ...], float, T]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
 from bench.features.store import LocalStore
 from bench.metrics.revisited import evaluate
 from bench.parity.case import Case, Verdict
+from bench.parity.given import Known, images, load, same_query, scores
 from bench.protocols import behind
 from rerankers.ames import Ames, AmesConfig
-from rerankers.checkpoints import load_into, load_state
 from rerankers.compose import Blend
 from rerankers.interface import Features, Reranker
 
@@ -28,18 +27,18 @@ def forward(case: Case, *, normalize_input: bool = True) -> list[Verdict]:
     tensors = {name: torch.from_numpy(value) for name, value in case.inputs.items()}
     query, candidate = tensors["src_local"], tensors["tgt_local"]
     query_valid, candidate_valid = _valid(tensors, "src"), _valid(tensors, "tgt")
-    scores = [
-        _scores(
+    sims = [
+        scores(
             ames,
             Features(local=query[pairs][:1], valid=query_valid[pairs][:1]),
             Features(local=candidate[pairs], valid=candidate_valid[pairs]),
         )
-        for pairs in _same_query(query, query_valid)
+        for pairs in same_query(query, query_valid)
     ]
     with torch.inference_mode():
         tokens = ames.network.encode(query, candidate, query_valid, candidate_valid)
         training = ames.network.train()(query, candidate, query_valid, candidate_valid)
-    outputs = {"sim": torch.cat(scores), "tokens": tokens, "sim_train_mode": training}
+    outputs = {"sim": torch.cat(sims), "tokens": tokens, "sim_train_mode": training}
     return [case.compare(name, value.numpy()) for name, value in outputs.items() if name in case.outputs]
 
 
@@ -69,8 +68,8 @@ def protocol(case: Case) -> list[Verdict]:
             )
             for query, row in enumerate(ids)
         ]
-        scores = torch.stack([_scores(ames, query, candidates) for query, candidates in inputs])
-        verdicts.append(case.compare(f"local_sims_{setting}", scores.numpy()))
+        sims = torch.stack([scores(ames, query, candidates) for query, candidates in inputs])
+        verdicts.append(case.compare(f"local_sims_{setting}", sims.numpy()))
         for top in spec["top_k"]:
             runs = [(ames, query, candidates[:top]) for query, candidates in inputs]
             fused, ranks = _blended(spec, ids, similarity, runs)
@@ -85,20 +84,10 @@ def ensemble(case: Case) -> list[Verdict]:
     spec, scores = case.spec["protocol"], torch.from_numpy(case.inputs["local_sims"])
     verdicts = []
     for top in spec["top_k"]:
-        runs = [(Known(row[:top]), _images(1), _images(top)) for row in scores]
+        runs = [(Known(row[:top]), images(1), images(top)) for row in scores]
         fused, ranks = _blended(spec, case.inputs["shortlist_ids"], case.inputs["global_sims"], runs)
         verdicts += [case.compare(f"fused_top{top}", fused), case.compare(f"ranks_top{top}", ranks)]
     return verdicts
-
-
-class Known(Reranker):
-    """Scores that somebody else computed."""
-
-    def __init__(self, scores: Tensor) -> None:
-        self.scores = scores
-
-    def score(self, query: Features, candidates: Features) -> Tensor:
-        return self.scores
 
 
 def _blended(
@@ -137,8 +126,6 @@ def _maps(lists: np.ndarray, truths: Sequence[Mapping[str, Any]]) -> list[float]
 
 def _ames(case: Case, *, normalize_input: bool = True) -> Ames:
     """The re-ranker of a case's configuration, with its checkpoint."""
-    if case.checkpoint is None:
-        raise BenchError(f"case {case.name} without a checkpoint", wanted="its weights", cure="Fetch the case again.")
     given = case.config
     ames = Ames(
         AmesConfig(
@@ -153,26 +140,8 @@ def _ames(case: Case, *, normalize_input: bool = True) -> Ames:
             normalize_input=normalize_input,
         )
     )
-    load_into(ames.network, load_state(case.checkpoint))
+    load(case, ames.network)
     return ames
-
-
-def _scores(reranker: Reranker, query: Features, candidates: Features) -> Tensor:
-    """Scores (k,) by the way that everybody goes, with all its checks."""
-    return reranker.ranking(query, candidates, torch.zeros(len(candidates))).key
-
-
-def _same_query(query: Tensor, valid: Tensor) -> Iterator[slice]:
-    """Runs of neighbouring pairs that share a query."""
-    whole = torch.cat([query.flatten(1), valid.to(query.dtype)], dim=1)
-    start = 0
-    for count in torch.unique_consecutive(whole, dim=0, return_counts=True)[1].tolist():
-        yield slice(start, start + count)
-        start += count
-
-
-def _images(count: int) -> Features:
-    return Features(global_=torch.zeros(count, 1))
 
 
 RUNNERS = {

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 Runner = Callable[[Case], list[Verdict]]
 
 #: One module a system; each offers RUNNERS, from the kind of a case to what runs it.
-SYSTEMS = ("ames", "gv", "metrics", "sg")
+SYSTEMS = ("ames", "cvnet", "cvnet_rank", "elvis", "gv", "metrics", "r2former", "rrt", "sg")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Tables and plots: pure functions of stored records."""
 
 from bench.reporting.accuracy import accuracy_table
+from bench.reporting.churn import churn_table
 from bench.reporting.cost import cost_table
 
-__all__ = ["accuracy_table", "cost_table"]
+__all__ = ["accuracy_table", "churn_table", "cost_table"]

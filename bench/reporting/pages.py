@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from bench.errors import BenchError
-from bench.reporting import accuracy, cost, provenance, scatter
+from bench.reporting import accuracy, churn, cost, provenance, scatter
 from bench.reporting.accuracy import Group
 from bench.reporting.cost import Section
 from bench.reporting.tables import escaped
@@ -14,6 +14,7 @@ from bench.results.record import Record
 
 NO_COST = "No cost has been measured yet: `python -m bench.profile` does it.\n"
 NO_ACCURACY = "No accuracy has been measured yet: `python -m bench.accuracy --shortlist 400` does it.\n"
+NO_CHURN = "Nothing has been measured yet: `python -m bench.churn` does it.\n"
 
 _DRAWN: dict[str, tuple[str, Callable[[Group, str], tuple[list[scatter.Panel], list[str]]]]] = {
     "before_after": ("before and after re-ranking", scatter.before_after),
@@ -22,7 +23,7 @@ _DRAWN: dict[str, tuple[str, Callable[[Group, str], tuple[list[scatter.Panel], l
 
 
 def render(records: Sequence[Record]) -> dict[str, bytes]:
-    """File name -> contents: README.md, cost and accuracy as .md and .csv, scatter_*.png.
+    """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png.
 
     Raises BenchError when there is no record, or one with a date that is none.
     """
@@ -45,6 +46,8 @@ def render(records: Sequence[Record]) -> dict[str, bytes]:
             or [NO_ACCURACY],
         ),
         "accuracy.csv": accuracy.sheet(records).csv(),
+        "churn.md": _page("Steadiness", records, _steadiness(records)),
+        "churn.csv": churn.sheet(records).csv(),
     }
     images = {name: png for _, drawn in pictures for name, png in drawn.items()}
     return {name: text.encode() for name, text in texts.items()} | images
@@ -60,11 +63,27 @@ def _front(
     ]
     more_cost = "Latency, FLOPs and memory in detail: [cost.md](cost.md), [cost.csv](cost.csv).\n"
     more_accuracy = "All protocols, precision, p values: [accuracy.md](accuracy.md), [accuracy.csv](accuracy.csv).\n"
+    steady = "Rankings under other number types and batch sizes: [churn.md](churn.md), [churn.csv](churn.csv).\n"
     return _page(
         "Reports",
         records,
-        ["## Cost\n", *(costs or [NO_COST]), more_cost, "## Accuracy\n", *(earned or [NO_ACCURACY]), more_accuracy],
+        [
+            "## Cost\n",
+            *(costs or [NO_COST]),
+            more_cost,
+            "## Accuracy\n",
+            *(earned or [NO_ACCURACY]),
+            more_accuracy,
+            steady,
+        ],
     )
+
+
+def _steadiness(records: Sequence[Record]) -> list[str]:
+    return [
+        _titled(group.title, churn.group_table(group).markdown(), provenance.block(group.records))
+        for group in churn.groups(records)
+    ] or [NO_CHURN]
 
 
 def _page(title: str, records: Sequence[Record], parts: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.record import AccuracyKey, Record
+from bench.results.record import AccuracyKey, ChurnKey, Record
 
 #: Protocols as records and figures name them -> as people write them.
 PROTOCOLS = {"easy": "easy", "medium": "medium", "hard": "hard", "hard_star": "hard*"}
@@ -47,8 +47,8 @@ def is_baseline(record: Record) -> bool:
 
 
 def trained(record: Record) -> bool:
-    """False where an accuracy record comes of random weights."""
-    random = isinstance(record.key, AccuracyKey) and record.key.weights == "random"
+    """False where a record on a data set comes of random weights."""
+    random = isinstance(record.key, AccuracyKey | ChurnKey) and record.key.weights == "random"
     return not (random and record.status == "ok")
 
 

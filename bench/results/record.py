@@ -52,7 +52,21 @@ class AccuracyKey(_Frozen):
     weights: str = Field(description="'none', 'random', or the checkpoint's name and hash")
 
 
-Key = Annotated[CostKey | AccuracyKey, Field(discriminator="kind")]
+class ChurnKey(_Frozen):
+    """How far the rankings of a re-ranker depend on the number type and on how many candidates it sees at once."""
+
+    kind: Literal["churn"] = "churn"
+    reranker: str
+    device: str
+    dataset: str
+    dataset_sha256: str
+    descriptors: str
+    shortlist: int
+    queries: int
+    weights: str
+
+
+Key = Annotated[CostKey | AccuracyKey | ChurnKey, Field(discriminator="kind")]
 
 
 class Provenance(_Frozen):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bench.errors import BenchError
 from bench.files import write_text
-from bench.results.record import AccuracyKey, CostKey, Provenance, Record
+from bench.results.record import Key, Provenance, Record
 
 #: What must be equal for an earlier record to stand for a new run.
 DECISIVE = ("code_sha256", "fingerprint", "threads", "seed", "versions")
@@ -24,7 +24,7 @@ class ResultStore:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
-    def path(self, key: CostKey | AccuracyKey) -> Path:
+    def path(self, key: Key) -> Path:
         """Where the record of a cell lies: readable, and distinct for distinct cells."""
         text = json.dumps(key.model_dump(), sort_keys=True)
         slug = re.sub(r"[^\w.-]+", "-", key.reranker)
@@ -36,12 +36,12 @@ class ResultStore:
         write_text(path, record.model_dump_json(indent=1) + "\n")
         return path
 
-    def get(self, key: CostKey | AccuracyKey) -> Record | None:
+    def get(self, key: Key) -> Record | None:
         """The record of a cell, or None."""
         path = self.path(key)
         return self._read(path) if path.exists() else None
 
-    def finished(self, key: CostKey | AccuracyKey, *, now: Provenance) -> Record | None:
+    def finished(self, key: Key, *, now: Provenance) -> Record | None:
         """The record of a cell if it succeeded in the same surroundings as `now`, so that it need not run again."""
         record = self.get(key)
         if record is None or record.status != "ok":

@@ -45,8 +45,7 @@ def candidates(length, labels):
     return CandidateList.make(
         np.arange(6),
         np.linspace(1, 0, 6, dtype=np.float32),
-        easy=labels.easy,
-        junk=labels.junk,
+        truth=labels,
         policy=Policy.JUNK_BEHIND,
         length=length,
     )
@@ -58,9 +57,22 @@ def test_both_lists_are_re_ranked(kind):
     chosen = candidates(3, labels)  # 1 2 3 4 5 0: standard 1 2 3, hard* 2 3 4
     gallery = Gallery([0, 1, 2, 3, 4, 5])
     result = rerank_query(kind(), QUERY, gallery, chosen)
-    assert chosen.ids[result.standard].tolist() == [3, 2, 1]
-    assert chosen.ids[result.hard_star].tolist() == [4, 3, 2]
+    assert chosen.ids[result.orders["standard"]].tolist() == [3, 2, 1]
+    assert chosen.ids[result.orders["hard_star"]].tolist() == [4, 3, 2]
     assert len(gallery.asked) == (1 if kind is Quality else 2)
+
+
+@pytest.mark.parametrize("kind", [Quality, ListWise])
+def test_each_protocol_is_evaluated_on_the_list_that_is_for_it(kind):
+    labels = truth(easy=[1], hard=[2], junk=[0])
+    chosen = CandidateList.make(
+        np.arange(6), np.linspace(1, 0, 6, dtype=np.float32), truth=labels, policy=Policy.PER_PROTOCOL, length=2
+    )
+    result = rerank_query(kind(), QUERY, Gallery([0, 1, 2, 3, 4, 5]), chosen)
+    assert result.orders == {"easy": [3, 1], "medium": [2, 1], "hard": [3, 2], "hard_star": [3, 2]}
+    figures = evaluation([chosen], [result], (labels,))["figures"]
+    assert figures["map_medium"] == 1  # 2 1 | 3 4 5
+    assert figures["map_easy"] == figures["map_hard"] == pytest.approx(1 / 4)  # 3, then the positive
 
 
 def test_evaluation_by_hand():
@@ -90,6 +102,6 @@ def test_the_hash_of_the_scores_changes_with_them():
 def test_a_query_without_positives_has_no_ap():
     labels = truth(hard=[2])
     chosen = candidates(3, labels)
-    result = QueryResult([0, 1, 2], [0, 1, 2], "", 0.0)
+    result = QueryResult({"standard": [0, 1, 2], "hard_star": [0, 1, 2]}, "", 0.0)
     found = evaluation([chosen], [result], (labels,))
     assert found["series"]["ap_easy"] == [None] and np.isnan(found["figures"]["map_easy"])

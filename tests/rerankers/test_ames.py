@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from rerankers import Features, RerankError, ames, build
+from rerankers import Features, RerankError, build
 from rerankers.ames import VARIANTS, Ames, AmesConfig, flops
 from tests.rerankers.naive_ames import naive_ames
 from tests.support import golden
@@ -142,11 +142,11 @@ def test_padding_changes_nothing(config: AmesConfig) -> None:
 
 
 @pytest.mark.parametrize("config", ALL, ids=str)
-def test_one_candidate_at_a_time_gives_the_same_scores(config: AmesConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_candidate_at_a_time_gives_the_same_scores(config: AmesConfig) -> None:
     made, query, candidates = reranker(config), images(1, 6), holes(images(7, 5, seed=3))
     together = score(made, query, candidates)
     alone = torch.cat([score(made, query, candidates[i : i + 1]) for i in range(7)])
-    monkeypatch.setattr(ames, "TOKENS_PER_THREAD", 1)
+    made.at_once = 1
     chunked = score(made, query, candidates)
     torch.testing.assert_close(alone, together, atol=ONE_ROUNDING, rtol=0)
     torch.testing.assert_close(chunked, together, atol=ONE_ROUNDING, rtol=0)

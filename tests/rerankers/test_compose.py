@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rerankers import Features, Reranker, RerankError
-from rerankers.compose import Blend, fuse
+from rerankers.compose import Blend, Sum, fuse
 
 
 class Given(Reranker):
@@ -35,3 +35,16 @@ def test_the_weight_belongs_to_the_first_stage(weight, order):
 def test_weights_outside_their_range_are_refused(weight, temperature):
     with pytest.raises(RerankError, match="blend weight"):
         Blend(Given([0.0]), weight=weight, temperature=temperature)
+
+
+def test_a_sum_adds_a_share_of_the_score_to_the_similarity():
+    summed = Sum(Given([0.0, 0.1, 0.9]), ratio=0.5)
+    found = summed.ranking(IMAGES[:1], IMAGES, torch.tensor([0.6, 0.5, 0.2]))
+    assert found.key.tolist() == pytest.approx([0.6, 0.55, 0.65])
+    assert found.order.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("ratio", [-0.1, math.inf, math.nan])
+def test_shares_outside_their_range_are_refused(ratio):
+    with pytest.raises(RerankError, match="a sum with"):
+        Sum(Given([0.0]), ratio=ratio)

@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.reporting.pages import render
 from tests.bench.reporting.examples import accuracy_record, comparison, cost_record, provenance
 
-TABLES = {"README.md", "cost.md", "cost.csv", "accuracy.md", "accuracy.csv"}
+TABLES = {"README.md", "cost.md", "cost.csv", "accuracy.md", "accuracy.csv", "churn.md", "churn.csv"}
 
 
 @pytest.fixture(scope="module")

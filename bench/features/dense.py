@@ -1,0 +1,126 @@
+"""Feature maps of a list of images: extracted once, stored, and read an image at a time.
+
+An image's row in the store is its map's height and width, the map, and zeros up to the row's end: images differ in
+size, and rows of one length can be written by anybody in any order (see `bench.features.writing`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from bench.errors import BenchError
+from bench.features.extract import Progress, fingerprint_of
+from bench.features.images import ImageRef, read_colour
+from bench.features.layout import FINGERPRINT, LAYOUT_VERSION, MAPS, MAPS_FILE, open_hdf5
+from bench.features.resnet import CHANNELS, STRIDE, Backbone, normalised
+from bench.features.writing import Attributes, Partial, write_store
+from rerankers.interface import Features
+
+#: Images described at once, and noted: at most so many are lost by an interruption.
+CHUNK = 8
+HEAD = 2
+
+
+@dataclass(frozen=True)
+class DenseStore:
+    """Feature maps of N images: rows (N, 2 + room for the largest map)."""
+
+    path: Path
+    rows: h5py.Dataset
+    channels: int
+
+    @classmethod
+    def open(cls, folder: Path) -> DenseStore:
+        """What `describe_dense` put into `folder`; BenchError when it is missing, damaged or laid out otherwise."""
+        path = folder / MAPS_FILE
+        file = open_hdf5(path)
+        rows, channels = file.get(MAPS), file.attrs.get("channels")
+        if not isinstance(rows, h5py.Dataset) or rows.ndim != 2 or channels is None:
+            raise BenchError(
+                f"no dataset {MAPS!r} in {path}", wanted="a store of feature maps", cure="Delete it and extract again."
+            )
+        return cls(path, rows, int(channels))
+
+    def __len__(self) -> int:
+        """Number of images N."""
+        return int(self.rows.shape[0])
+
+    def features(self, indices: ArrayLike) -> Features:
+        """Features with the maps (C, H, W) of the images `indices` (n,); only these are read."""
+        return Features(dense=tuple(self._map(int(one)) for one in np.asarray(indices, dtype=np.int64)))
+
+    def _map(self, image: int) -> torch.Tensor:
+        if not 0 <= image < len(self):
+            raise BenchError(
+                f"image {image} asked of {self.path}",
+                wanted=f"0 to {len(self) - 1}",
+                cure="Check that the shortlist and the store belong to one data set.",
+            )
+        height, width = (int(side) for side in self.rows[image, :HEAD])
+        count = self.channels * height * width
+        if min(height, width) < 1 or HEAD + count > self.rows.shape[1]:
+            raise BenchError(
+                f"a map of {height} x {width} in {self.path}",
+                wanted=f"at most {self.rows.shape[1] - HEAD} numbers",
+                cure="Delete it and extract again.",
+            )
+        return torch.from_numpy(self.rows[image, HEAD : HEAD + count].reshape(self.channels, height, width))
+
+
+def describe_dense(
+    images: Sequence[ImageRef], folder: Path, *, backbone: Backbone, side: int, progress: Progress | None = None
+) -> DenseStore:
+    """The feature maps of `images`, from `folder` if they are there and up to date, else extracted into it.
+
+    side: images are cut to their boxes, then reduced until their longer side has so many pixels. An unfinished store
+    is completed. Raises BenchError when an image cannot be read or the store cannot be written.
+    """
+    if not images or side < 2 * STRIDE:
+        raise BenchError(
+            f"{len(images)} images at {side} pixels",
+            wanted=f"at least one image, at {2 * STRIDE} pixels or more",
+            cure="Check the data set and the size.",
+        )
+    parameters: dict[str, str | int] = {"backbone": backbone.name, "weights": backbone.weights, "side": side}
+    attributes: Attributes = {
+        "layout": LAYOUT_VERSION,
+        "channels": CHANNELS,
+        "descriptor": json.dumps(parameters, sort_keys=True),
+        FINGERPRINT: hashlib.sha256(f"maps {fingerprint_of(images, parameters)}".encode()).hexdigest(),
+    }
+    row = HEAD + CHANNELS * (-(-side // STRIDE)) ** 2
+
+    def fill(partial: Partial) -> None:
+        for start, stop in partial.missing(CHUNK):
+            rows = np.zeros((stop - start, row), dtype=np.float32)
+            _describe(images[start:stop], rows, backbone, side)
+            partial.finish((start, stop), partial.target.write(start, rows))
+            if progress is not None:
+                progress(partial.done, partial.rows)
+
+    write_store(folder / MAPS_FILE, dataset=MAPS, shape=(len(images), row), attributes=attributes, fill=fill)
+    return DenseStore.open(folder)
+
+
+def _describe(images: Sequence[ImageRef], rows: NDArray[np.float32], backbone: Backbone, side: int) -> None:
+    """Fills the rows of these images, those of one size at once."""
+    read = [read_colour(image, max_side=side) for image in images]
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for number, one in enumerate(read):
+        by_size.setdefault(one.shape, []).append(number)
+    for numbers in by_size.values():
+        batch = torch.from_numpy(np.stack([read[number] for number in numbers])).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            maps = backbone.feature_map(normalised(batch)).contiguous().numpy()
+        for number, one in zip(numbers, maps, strict=True):
+            rows[number, :HEAD] = one.shape[1:]
+            rows[number, HEAD : HEAD + one.size] = one.ravel()

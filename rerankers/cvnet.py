@@ -1,0 +1,368 @@
+"""CVNet's re-ranker (Lee et al., CVPR 2022), pair-wise, on feature maps.
+
+Maps at three scales are correlated, all positions of the query with all of the candidate. A small network of
+4-D convolutions reads the nine correlations and gives the probability that both images show the same thing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rerankers.checkpoints import load_into, load_state
+from rerankers.errors import RerankError
+from rerankers.interface import Features, Flops, Reranker
+from rerankers.registry import Inputs, Variant
+
+#: Candidates of one size that are scored at once.
+PAIRS_AT_ONCE = 2
+PAIRS_ON_DEVICE = 32
+#: Added to the product of two norms, as the official code does.
+EPSILON = 1e-8
+#: Products of norms above this make EPSILON vanish in float32.
+FAR_FROM_ZERO = 0.1
+GROUPS = 4
+
+#: Of the 4-D convolutions, block by block: channels in and out, side of the kernel, stride.
+BLOCKS = (
+    ((9, 16, 5, 2),),
+    ((16, 16, 3, 1), (16, 32, 3, 2)),
+    ((32, 32, 3, 1), (32, 32, 3, 1), (32, 64, 3, 2)),
+    ((64, 64, 3, 1), (64, 64, 3, 1), (64, 128, 3, 1)),
+)
+
+
+#: Where the channel 3 * candidate scale + query scale stands among those by query scale first.
+_TURNED = [0, 3, 6, 1, 4, 7, 2, 5, 8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CvnetConfig:
+    """Shape of the network; the defaults are the published ones. scales: of the area, the last one 1."""
+
+    channels: int = 1024
+    compressed: int = 256
+    scales: tuple[float, float, float] = (0.25, 0.5, 1.0)
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Of a map at every scale. Raises RerankError where one would be empty."""
+        found = [(round(height * math.sqrt(scale)), round(width * math.sqrt(scale))) for scale in self.scales]
+        if min(map(min, found)) < 1:
+            raise RerankError(
+                f"a feature map of {height} x {width}",
+                wanted="at least 2 x 2, so that the smallest scale is not empty",
+                cure="Extract this image at a larger size.",
+            )
+        return found
+
+
+class Pyramid(NamedTuple):
+    """A map at every scale, after its convolution, (B, C, h, w) each, and the size (H, W) of the largest."""
+
+    levels: list[Tensor]
+    size: tuple[int, int]
+
+
+class Vectors(NamedTuple):
+    """A pyramid as the two correlation products read it, every level normalised and brought to the size (H, W).
+
+    every: (b, C, 3 H W), level by level. even: (b, H' W' 3, C), the even rows and columns, position by position.
+    least: the smallest norm that is not 0, (b,).
+    """
+
+    every: Tensor
+    even: Tensor
+    least: Tensor
+    size: tuple[int, int]
+
+
+class Room:
+    """Memory for the large products, used again for the next candidates: fresh memory costs as much as the product."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, Tensor] = {}
+
+    def product(self, name: str, left: Tensor, right: Tensor) -> Tensor:
+        """The batched matrix product (B, m, n), in the place of the last one of this name where it fits."""
+        if torch.is_autocast_enabled(left.device.type):
+            return torch.bmm(left, right).float()
+        shape = (len(left), left.shape[1], right.shape[2])
+        place = self.taken.get(name)
+        if place is None or place.shape != shape:
+            place = self.taken[name] = left.new_empty(shape)
+        return torch.bmm(left, right, out=place)
+
+
+class CenterPivot(nn.Module):
+    """A 4-D convolution as the sum of two 2-D ones: over the query's positions and over the candidate's."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2)
+        self.conv2 = nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, h, w, h', w', C), the query's positions first. Each convolution reads only where the other's stride
+        leaves a result."""
+        s = self.stride
+        return self.added(x[:, :, :, ::s, ::s].permute(0, 3, 4, 1, 2, 5), x[:, ::s, ::s])
+
+    def added(self, by_candidate: Tensor, by_query: Tensor, *, turned: bool = False) -> Tensor:
+        """by_candidate: (B, h', w', h, w, C), the candidate's positions thinned out; by_query: the query's."""
+        weight = self.conv1.weight[:, _TURNED] if turned else self.conv1.weight
+        over_query = _over_last(self.conv1, by_candidate, weight)
+        return _over_last(self.conv2, by_query, self.conv2.weight).add_(over_query.permute(0, 3, 4, 1, 2, 5))
+
+
+def _over_last(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
+    """The convolution over the last two positions of x (B, a, b, c, d, C)."""
+    images = x.flatten(0, 2).permute(0, 3, 1, 2)
+    found = F.conv2d(images, weight, conv.bias, conv.stride, conv.padding)
+    return found.permute(0, 2, 3, 1).unflatten(0, x.shape[:3])
+
+
+class Learner(nn.Module):
+    """From nine correlations to two logits, under the official parameter names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number, block in enumerate(BLOCKS, 1):
+            parts = [
+                part
+                for channels, out, kernel, stride in block
+                for part in (CenterPivot(channels, out, kernel, stride), nn.GroupNorm(GROUPS, out), nn.ReLU())
+            ]
+            self.add_module(f"block{number}", nn.Sequential(*parts))
+        width = BLOCKS[-1][-1][1]
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))
+
+    def forward(self, by_candidate: Tensor, by_query: Tensor, *, turned: bool = False) -> Tensor:
+        """Logits (B, 2) from correlations thinned out on either side, as the first layer reads them.
+
+        by_candidate: (B, h', w', h, w, 9), by_query: (B, h, w, h', w', 9); channels: 3 * query scale + candidate scale.
+        turned: those of by_candidate are 3 * candidate scale + query scale.
+        """
+        return self.mlp(self.pooled(self.blocks(by_candidate, by_query, turned=turned)[-1]))
+
+    def blocks(self, by_candidate: Tensor, by_query: Tensor, *, turned: bool = False) -> list[Tensor]:
+        """What each block gives, (B, h, w, h', w', C)."""
+        found: list[Tensor] = []
+        x = by_query
+        for number in range(1, len(BLOCKS) + 1):
+            parts = list(cast(nn.Sequential, getattr(self, f"block{number}")))
+            for conv, norm in zip(parts[::3], parts[1::3], strict=True):
+                first = not found and conv is parts[0]
+                x = cast(CenterPivot, conv).added(by_candidate, by_query, turned=turned) if first else conv(x)
+                x = _normed(cast(nn.GroupNorm, norm), x).relu_()
+            found.append(x)
+        return found
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """The mean over all positions: (B, C)."""
+        return x.flatten(1, 4).mean(dim=1)
+
+
+def _normed(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """GroupNorm of x (B, a, b, c, d, C) over all positions."""
+    positions = x.shape[1:5]
+    flat = x.flatten(1, 2).flatten(2, 3).permute(0, 3, 1, 2)
+    return norm(flat).permute(0, 2, 3, 1).unflatten(2, positions[2:]).unflatten(1, positions[:2])
+
+
+class CvnetNetwork(nn.Module):
+    """The network, under the official parameter names."""
+
+    def __init__(self, config: CvnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.conv2ds = nn.ModuleList(
+            nn.Conv2d(config.channels, config.compressed, 3, padding=1, bias=False) for _ in config.scales
+        )
+        self.cv_learner = Learner()
+
+    def pyramid(self, maps: Tensor) -> Pyramid:
+        """maps: (B, channels, H, W), before the last ReLU of the backbone's stage 3."""
+        sizes = self.config.sizes(*maps.shape[2:])
+        # resizing is sixty times faster with the channels last
+        maps = maps.to(self.conv2ds[0].weight.dtype, memory_format=torch.channels_last)
+        levels = [conv(_resized(maps, size)).float() for conv, size in zip(self.conv2ds, sizes, strict=True)]
+        return Pyramid(levels, (maps.shape[2], maps.shape[3]))
+
+    def vectors(self, pyramid: Pyramid) -> Vectors:
+        """Normalised first and resized then: a correlation is linear in either side, so that resizing it is resizing
+        what it is made of."""
+        norms = [level.norm(dim=1, keepdim=True) for level in pyramid.levels]
+        unit = [
+            _resized(level / norm.clamp(min=1e-30), pyramid.size)
+            for level, norm in zip(pyramid.levels, norms, strict=True)
+        ]
+        stacked = torch.stack(unit, dim=2)  # (b, C, 3, H, W)
+        even = stacked[:, :, :, ::2, ::2].flatten(3).permute(0, 3, 2, 1).flatten(1, 2)
+        least = torch.cat([torch.where(norm > 0, norm, torch.inf).flatten(1) for norm in norms], dim=1).amin(dim=1)
+        return Vectors(stacked.flatten(2), even, least, pyramid.size)
+
+    def match(self, query: Vectors, candidate: Vectors, room: Room) -> Tensor:
+        """Logits (B, 2). Only the correlations that the first layer reads are made, straight into its layout."""
+        pairs = len(candidate.every)
+        (height, width), (high, wide) = query.size, candidate.size
+
+        def read(name: str, rows: Tensor, columns: Tensor, thin: tuple[int, int], full: tuple[int, int]) -> Tensor:
+            thinned = (thin[0] + 1) // 2, (thin[1] + 1) // 2
+            rows, columns = rows.expand(pairs, -1, -1), columns.expand(pairs, -1, -1)
+            product = room.product(name, rows, columns).relu_()  # (B, positions 3, 3 positions)
+            return product.view(pairs, *thinned, 9, *full).permute(0, 1, 2, 4, 5, 3)
+
+        by_candidate = read("by candidate", candidate.even, query.every, candidate.size, (height, width))
+        by_query = read("by query", query.even, candidate.every, query.size, (high, wide))
+        return self.cv_learner(by_candidate, by_query, turned=True)
+
+    def correlation(self, query: Pyramid, candidate: Pyramid) -> Tensor:
+        """All nine correlations (B, 9, H, W, H', W'), by the definition; small norms are seen to."""
+        found = []
+        for one in query.levels:
+            for other in candidate.levels:
+                product = torch.einsum("bcp,bcq->bpq", one.flatten(2).expand(len(other), -1, -1), other.flatten(2))
+                norms = one.flatten(2).norm(dim=1)[:, :, None] * other.flatten(2).norm(dim=1)[:, None]
+                whole = (product / (norms + EPSILON)).unflatten(2, other.shape[2:]).unflatten(1, one.shape[2:])
+                found.append(_resized_4d(whole, query.size, candidate.size))
+        return torch.stack(found, dim=1).relu_()
+
+
+def thinned(correlation: Tensor) -> tuple[Tensor, Tensor]:
+    """The two inputs of the learner from whole correlations (B, 9, H, W, H', W')."""
+    last = correlation.permute(0, 2, 3, 4, 5, 1)
+    return last[:, :, :, ::2, ::2].permute(0, 3, 4, 1, 2, 5), last[:, ::2, ::2]
+
+
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+
+
+def _resized_4d(x: Tensor, query: tuple[int, int], candidate: tuple[int, int]) -> Tensor:
+    """x (B, h, w, h', w') to the sizes of both images, over the query's axes first."""
+    pairs, h, w, high, wide = x.shape
+    x = _resized(x.reshape(pairs, h, w, high * wide).permute(0, 3, 1, 2), query)
+    x = x.permute(0, 2, 3, 1).reshape(pairs, query[0] * query[1], high, wide)
+    return _resized(x, candidate).reshape(pairs, *query, *candidate)
+
+
+class Cvnet(Reranker):
+    """Scores are probabilities, from 0 to 1. Candidates are batched with those of the same size."""
+
+    needs = ("dense",)
+    kind = "pair-wise"
+
+    def __init__(self, config: CvnetConfig) -> None:
+        self.network = CvnetNetwork(config).eval()
+
+    def score(self, query: Features, candidates: Features) -> Tensor:
+        """Scores (k,)."""
+        self._check((*query.dense, *candidates.dense))
+        network = self.network
+        pyramid = network.pyramid(query.dense[0][None])
+        first = network.vectors(pyramid)
+        room = Room()
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for number, one in enumerate(candidates.dense):
+            by_size.setdefault(tuple(one.shape), []).append(number)
+        scores = torch.empty(len(candidates), device=query.dense[0].device)
+        pairs = self.at_once or (PAIRS_ON_DEVICE if scores.is_cuda else PAIRS_AT_ONCE)
+        for numbers in by_size.values():
+            for start in range(0, len(numbers), pairs):
+                chosen = numbers[start : start + pairs]
+                maps = torch.stack([candidates.dense[number] for number in chosen])
+                scores[torch.tensor(chosen, device=scores.device)] = self._probability(pyramid, first, maps, room)
+        return scores
+
+    def closed_form(self, query: Features, candidates: Features) -> Flops:
+        """Executed: correlations of resized maps, as far as they are read. Algorithmic: those of the definition."""
+        config = self.network.config
+        sizes = [tuple(one.shape[1:]) for one in candidates.dense]
+        executed, algorithmic = (
+            flops(config, tuple(query.dense[0].shape[1:]), sizes, resized=resized) for resized in (True, False)
+        )
+        return Flops(executed=executed, algorithmic=algorithmic)
+
+    def module(self) -> nn.Module:
+        return self.network
+
+    def _probability(self, pyramid: Pyramid, first: Vectors, maps: Tensor, room: Room) -> Tensor:
+        network = self.network
+        levels = network.pyramid(maps)
+        vectors = network.vectors(levels)
+        logits = network.match(first, vectors, room)
+        for number in torch.nonzero(vectors.least * first.least < FAR_FROM_ZERO)[:, 0].tolist():
+            one = Pyramid([level[number : number + 1] for level in levels.levels], levels.size)
+            logits[number] = network.cv_learner(*thinned(network.correlation(pyramid, one)))[0]
+        return logits.float().softmax(dim=1)[:, 1]
+
+    def _check(self, maps: Sequence[Tensor]) -> None:
+        for one in maps:
+            if one.shape[0] != self.network.config.channels:
+                raise RerankError(
+                    f"a feature map of {one.shape[0]} channels",
+                    wanted=f"{self.network.config.channels}",
+                    cure="Extract maps with the backbone that this checkpoint was trained with.",
+                )
+            self.network.config.sizes(*one.shape[1:])
+
+
+def flops(config: CvnetConfig, query: tuple[int, ...], candidates: Sequence[tuple[int, ...]], *, resized: bool) -> int:
+    """FLOPs of one query map of this size against candidates of these sizes.
+
+    resized: correlations of maps that were resized, of which the learner's first layer reads a part; else of all
+    positions at their own scales.
+    """
+
+    def area(size: tuple[int, ...], thin: int = 1) -> int:
+        return -(-size[0] // thin) * -(-size[1] // thin)
+
+    def pyramid(size: tuple[int, ...]) -> int:
+        return sum(map(area, config.sizes(*size))) * 9 * config.channels * config.compressed
+
+    def learner(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+        total = 0
+        for channels, out, kernel, stride in (conv for block in BLOCKS for conv in block):
+            one, other = (tuple(-(-side // stride) for side in size) for size in (one, other))
+            total += 2 * area(one) * area(other) * channels * out * kernel**2
+        width = BLOCKS[-1][-1][1]
+        return total + width**2 + 2 * width
+
+    def correlation(other: tuple[int, ...]) -> int:
+        if resized:
+            return 9 * config.compressed * (area(query) * area(other, 2) + area(query, 2) * area(other))
+        return config.compressed * sum(map(area, config.sizes(*query))) * sum(map(area, config.sizes(*other)))
+
+    each = sum(pyramid(other) + correlation(other) + learner(query, other) for other in candidates)
+    return 2 * (pyramid(query) + each)
+
+
+def _variant(about: str, backbone: str) -> Variant:
+    def load(reranker: Reranker, path: Path) -> None:
+        load_into(cast(Cvnet, reranker).network, load_state(path), skip=("encoder_q.",))
+
+    return Variant(
+        about=about,
+        source="Lee et al., CVPR 2022",
+        make=lambda: Cvnet(CvnetConfig()),
+        inputs=Inputs(dense=(1024, 32, 32)),
+        load=load,
+        sum=0.5,
+        backbone=backbone,
+    )
+
+
+VARIANTS: dict[str, Variant] = {
+    "r50": _variant("maps of CVNet's ResNet-50", "cvnet-r50"),
+    "r101": _variant("maps of CVNet's ResNet-101", "cvnet-r101"),
+}

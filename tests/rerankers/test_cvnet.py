@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from bench.measure.flops import count
+from bench.parity.case import Case
+from bench.parity.run import run_case
+from rerankers import Features, RerankError, build
+from rerankers.cvnet import VARIANTS, Cvnet, CvnetConfig
+from tests.rerankers.naive_cvnet import naive_cvnet
+from tests.support import altered, golden
+
+SMALL = CvnetConfig(channels=12, compressed=8)
+SIZES = [(6, 5), (4, 7), (6, 5), (5, 5), (6, 5), (4, 7), (2, 3)]
+
+
+def cvnet(config: CvnetConfig = SMALL, seed: int = 0) -> Cvnet:
+    torch.manual_seed(seed)
+    made = Cvnet(config)
+    for parameter in made.network.cv_learner.mlp.parameters():
+        torch.nn.init.normal_(parameter, std=1.0)
+    return made
+
+
+def images(sizes, *, seed: int = 1, channels: int = 12, factor: float = 1.0) -> Features:
+    draw = torch.Generator().manual_seed(seed)
+    return Features(dense=tuple(factor * torch.randn(channels, *size, generator=draw) for size in sizes))
+
+
+def score(made: Cvnet, query: Features, candidates: Features) -> torch.Tensor:
+    return made.ranking(query, candidates, torch.zeros(len(candidates))).key
+
+
+@pytest.mark.parametrize("name", ["cvnet-learner-a", "cvnet-learner-b", "cvnet-path-small", "cvnet-path-full"])
+def test_reference_cases(name):
+    report = run_case(Case.read(golden(name)))
+    assert report.verdict == "ok", report
+
+
+@pytest.mark.parametrize("name", ["cvnet-rank", "cvnet-rank-plain"])
+def test_reference_cases_of_the_protocol(name):
+    report = run_case(Case.read(golden(name)))
+    assert report.verdict == "ok", report
+
+
+def test_a_wrong_output_is_seen(tmp_path):
+    def change(outputs):
+        lists = outputs["ranks_M_top100"]
+        lists[[3, 4], 0] = lists[[4, 3], 0]
+
+    report = run_case(altered(tmp_path, "cvnet-rank", change))
+    assert report.verdict == "off" and report.worst.output == "ranks_M_top100"
+
+
+@pytest.mark.parametrize("at_once", [None, 1, 3, 100])
+def test_scores_are_those_of_the_definition_in_the_order_of_the_candidates(at_once):
+    made, query, candidates = cvnet(), images([(7, 6)]), images(SIZES, seed=2)
+    made.at_once = at_once
+    torch.testing.assert_close(
+        score(made, query, candidates), naive_cvnet(made, query, candidates), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e-5, 1e-3])
+def test_small_maps_feel_what_is_added_to_their_norms(factor):
+    made, query = cvnet(), images([(7, 6)])
+    candidates = Features(dense=(*images(SIZES[:3], seed=2).dense, *images(SIZES[:3], seed=3, factor=factor).dense))
+    torch.testing.assert_close(
+        score(made, query, candidates), naive_cvnet(made, query, candidates), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_maps_of_one_value_keep_the_order(value):
+    flat = Features(dense=(torch.full((12, 4, 4), value),) * 4)
+    found = cvnet().ranking(flat[:1], flat, torch.zeros(4))
+    assert found.order.tolist() == [0, 1, 2, 3] and found.key.isfinite().all()
+
+
+@pytest.mark.parametrize("candidates", [1, 400])
+def test_any_number_of_candidates(candidates):
+    assert score(cvnet(), images([(4, 4)]), images([(3, 3)] * candidates, seed=2)).shape == (candidates,)
+
+
+def test_published_size():
+    full = json.loads((golden("cvnet") / "full_size.json").read_text())["parameters"]["CVNet-R50"]
+    network = VARIANTS["r50"].make().module()
+    assert sum(p.numel() for p in network.parameters()) == full["reranker_total"] == 7_486_114
+    assert sum(p.numel() for p in network.cv_learner.parameters()) == full["cv_learner"]
+
+
+def test_work_is_the_published_one_without_the_query_done_again():
+    made, maps = VARIANTS["r50"].make(), Features(dense=(torch.empty(1024, 32, 32, device="meta"),))
+    full = json.loads((golden("cvnet") / "full_size.json").read_text())["sizes"]["512x512"]
+    published = full["GFLOP_one_pair (2*MAC, matmul and convolution only)"]
+    assert made.closed_form(maps, maps).algorithmic / 1e9 == pytest.approx(published, rel=1e-3)
+
+
+def test_closed_form_is_what_runs():
+    made, query, candidates = cvnet(), images([(7, 6)]), images(SIZES, seed=2)
+    form = made.closed_form(query, candidates)
+    counted = count(lambda: score(made, query, candidates), closed_form=form.executed)
+    assert counted.verdict == "agree", counted.explanation
+
+
+def test_maps_that_do_not_fit_are_refused():
+    with pytest.raises(RerankError, match="8 channels.*wanted 12"):
+        score(cvnet(), images([(4, 4)], channels=8), images([(4, 4)]))
+    with pytest.raises(RerankError, match="feature map of 1 x 5.*at least 2 x 2"):
+        score(cvnet(), images([(4, 4)]), images([(4, 4), (1, 5)]))
+
+
+def test_official_checkpoints_load_without_their_backbone(tmp_path):
+    made = VARIANTS["r50"].make()
+    state = made.network.state_dict()
+    torch.save({"model_state": state | {"encoder_q.head.pool.p": torch.ones(1)}}, tmp_path / "whole.pyth")
+    loaded = build("cvnet", checkpoint=tmp_path / "whole.pyth")
+    assert torch.equal(loaded.network.conv2ds[1].weight, made.network.conv2ds[1].weight)
+    del state["cv_learner.mlp.2.bias"]
+    torch.save({"model_state": state | {"other": torch.ones(1)}}, tmp_path / "half.pyth")
+    with pytest.raises(RerankError, match="missing: cv_learner.mlp.2.bias; unexpected: other"):
+        build("cvnet", checkpoint=tmp_path / "half.pyth")
+
+
+def test_reduced_precision_runs():
+    made, query, candidates = cvnet(), images([(7, 6)]), images(SIZES, seed=2)
+    exact = score(made, query, candidates)
+    made.dtype = torch.bfloat16
+    found = score(made, query, candidates)
+    assert found.dtype == torch.float32 and not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, atol=0.1, rtol=0.1)
