@@ -45,7 +45,7 @@ def bench(session: nox.Session, command: str, *arguments: str) -> None:
 @nox.session
 def main(session: nox.Session) -> None:
     """Profile, accuracy on the default data, report."""
-    bench(session, "profile")
+    bench(session, "profile", "--budget", "30")
     bench(session, "accuracy", "--shortlist", "400")
     bench(session, "report")
 
@@ -64,6 +64,13 @@ def accuracy(session: nox.Session) -> None:
 
 
 @nox.session
+def churn(session: nox.Session) -> None:
+    """How far rankings depend on number type and batch size, then the tables; arguments go to bench.churn."""
+    bench(session, "churn", *session.posargs)
+    bench(session, "report")
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """The tests; arguments go to pytest."""
     pytest(session)
@@ -71,7 +78,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(name="bench")
 def benchmarks(session: nox.Session) -> None:
-    """Benchmarks of the evaluator, the first stage, RANSAC and the harness itself."""
+    """Benchmarks of the re-rankers, the evaluator, the first stage, RANSAC and the harness itself."""
     pytest(session, "tests/benchmarks", "--benchmark-only", "--benchmark-group-by=group")
 
 

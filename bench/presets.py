@@ -57,7 +57,7 @@ def _joined(blend: tuple[float, float] | None, ratio: float | None) -> Cell:
 
 def main() -> None:
     """Prints the page of presets."""
-    output.print(page(), markup=False, highlight=False)
+    output.print(page(), markup=False, highlight=False, end="")
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ class CvnetNetwork(nn.Module):
         """maps: (B, channels, H, W), before the last ReLU of the backbone's stage 3."""
         sizes = self.config.sizes(*maps.shape[2:])
         # resizing is sixty times faster with the channels last
-        maps = maps.to(self.conv2ds[0].weight.dtype, memory_format=torch.channels_last)
+        maps = maps.to(cast(nn.Conv2d, self.conv2ds[0]).weight.dtype).contiguous(memory_format=torch.channels_last)
         levels = [conv(_resized(maps, size)).float() for conv, size in zip(self.conv2ds, sizes, strict=True)]
         return Pyramid(levels, (maps.shape[2], maps.shape[3]))
 

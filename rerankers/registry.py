@@ -129,18 +129,17 @@ def parse(request: str) -> Spec:
         return Spec(family, variant, sum=_number(request, found["ratio"]))
     if found["weight"]:
         return Spec(family, variant, (_number(request, found["weight"]), _number(request, found["temperature"])))
-    published = {"blend": known[variant].blend, "sum": known[variant].sum}
-    join = found["join"]
+    join, blend, share = found["join"], known[variant].blend, known[variant].sum
     if join is None:
         return Spec(family, variant)
-    if published[join] is None:
+    if (blend if join == "blend" else share) is None:
         example = {"blend": "+blend=0.5/0.1", "sum": "+sum=0.5"}[join]
         raise RerankError(
             f"{request!r} without weights",
             wanted=f"weights of the {join}, for none are published for this variant",
             cure=f"Write them: {family}:{variant}{example}.",
         )
-    return Spec(family, variant, **{join: published[join]})
+    return Spec(family, variant, blend=blend) if join == "blend" else Spec(family, variant, sum=share)
 
 
 def variant_of(spec: Spec) -> Variant:

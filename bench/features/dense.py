@@ -121,6 +121,12 @@ def _describe(images: Sequence[ImageRef], rows: NDArray[np.float32], backbone: B
         batch = torch.from_numpy(np.stack([read[number] for number in numbers])).permute(0, 3, 1, 2)
         with torch.inference_mode():
             maps = backbone.feature_map(normalised(batch)).contiguous().numpy()
+        if not np.isfinite(maps).all():
+            raise BenchError(
+                f"{backbone.name} ({backbone.weights}) gives NaN or infinity for {images[numbers[0]].path}",
+                wanted="finite feature maps",
+                cure="The checkpoint is damaged: fetch it again.",
+            )
         for number, one in zip(numbers, maps, strict=True):
             rows[number, :HEAD] = one.shape[1:]
             rows[number, HEAD : HEAD + one.size] = one.ravel()

@@ -132,7 +132,10 @@ class Backbone(nn.Module):
         return self.s3(x)
 
     def global_descriptor(self, images: Tensor) -> Tensor:
-        """(B, 2048) of unit length: the mean over GLOBAL_SCALES of descriptors of unit length."""
+        """(B, 2048) of unit length: the mean over GLOBAL_SCALES of descriptors of unit length.
+
+        Images are resized as tensors; the official extraction resizes them with OpenCV before normalisation.
+        """
         found = []
         for scale in GLOBAL_SCALES:
             resized = images

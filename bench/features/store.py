@@ -35,11 +35,16 @@ from rerankers.interface import Features
 Rows: TypeAlias = NDArray[np.float32] | h5py.Dataset
 
 
-LOCAL_FIELDS = frozenset({"local", "xy", "scale", "valid", "weight"})
+LOCAL_FIELDS = frozenset({"local", "xy", "size", "scale", "valid", "weight"})
 
 
 class Maps(Protocol):
     """A store of feature maps, as `bench.features.dense` makes it."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def __len__(self) -> int: ...
 
     def features(self, indices: ArrayLike) -> Features: ...
 
@@ -198,11 +203,15 @@ class DescriptorStore:
     dense: Maps | None = None
 
     def __post_init__(self) -> None:
-        if self.local is not None and self.global_ is not None and len(self.local) != len(self.global_):
+        parts = [part for part in (self.local, self.global_, self.dense) if part is not None]
+        counts = [(len(part), str(part.path)) for part in parts]
+        if self.size is not None:
+            counts.append((len(self.size), SIZE_FILE))
+        if len({count for count, _ in counts}) > 1:
             raise BenchError(
-                f"{len(self.local)} images in {self.local.path} and {len(self.global_)} in {self.global_.path}",
-                wanted="the same images in both",
-                cure="Extract both from one list of images.",
+                " and ".join(f"{count} images in {path}" for count, path in counts),
+                wanted="the same images in all",
+                cure="Extract them from one list of images.",
             )
 
     @classmethod
@@ -229,7 +238,8 @@ class DescriptorStore:
         wanted = self.local if needs is None or LOCAL_FIELDS & set(needs) else None
         found = Features() if wanted is None else wanted.features(indices, locals=locals)
         if self.size is not None and wanted is not None:
-            found = replace(found, size=torch.from_numpy(np.asarray(self.size)[np.asarray(indices)]))
+            chosen = _checked(indices, Path(SIZE_FILE), len(self.size))
+            found = replace(found, size=torch.from_numpy(_take(self.size, chosen)))
         if self.dense is not None and (needs is None or "dense" in needs):
             found = replace(found, dense=self.dense.features(indices).dense)
         if self.global_ is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -59,7 +62,7 @@ def _grid(one: Tensor) -> Features:
     return Features(dense=(one,))
 
 
-def _config(given: dict, *, global_dim: int | None) -> RrtConfig:
+def _config(given: Mapping[str, Any], *, global_dim: int | None) -> RrtConfig:
     return RrtConfig(
         width=given["d_model"],
         heads=given["nhead"],

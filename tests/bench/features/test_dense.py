@@ -9,6 +9,7 @@ from bench.errors import BenchError
 from bench.features import dense
 from bench.features.dense import DenseStore, describe_dense
 from bench.features.images import ImageRef
+from bench.features.store import DescriptorStore
 
 
 class Halves:
@@ -70,6 +71,24 @@ def test_a_finished_store_is_not_made_again_and_an_unfinished_one_is_completed(i
     assert again.batches == []
     describe_dense(images, tmp_path / "b", backbone=again, side=48)
     assert sum(again.batches) == 4
+
+
+def test_maps_that_are_not_finite_are_not_stored(images, tmp_path):
+    class Broken(Halves):
+        def feature_map(self, images):
+            return super().feature_map(images) * float("nan")
+
+    with pytest.raises(BenchError, match="gives NaN"):
+        describe_dense(images, tmp_path / "a", backbone=Broken(), side=64)
+
+
+def test_maps_of_other_images_are_refused(images, tmp_path):
+    store = describe_dense(images, tmp_path / "a", backbone=Halves(), side=64)
+    with pytest.raises(BenchError, match="4 images in .*maps.hdf5 and 3 images in size.hdf5"):
+        DescriptorStore(size=np.ones((3, 2), dtype=np.float32), dense=store)
+    whole = DescriptorStore(size=np.ones((4, 2), dtype=np.float32), dense=store)
+    assert len(whole.features([0, 1], needs=("dense",)).dense) == 2
+    assert whole.features([0], needs=("global_",)).dense is None
 
 
 def test_bad_requests_say_what_was_wanted(images, tmp_path):

@@ -201,6 +201,7 @@ def test_images_become_local_and_global_descriptors(tmp_path: Path, write_images
     assert names(tmp_path / "f") == ["global.hdf5", "local.hdf5", "size.hdf5"]
     sizes = [read_grey(image).shape[::-1] for image in images]
     np.testing.assert_array_equal(part.size, np.array(sizes, dtype=np.float32))
+    assert store.features([]).size.shape == (0, 2)
     assert torch.equal(DescriptorStore.open(tmp_path / "f").features(range(12)).global_, part.global_)
     (tmp_path / "f" / "global.hdf5").unlink()
     assert DescriptorStore.open(tmp_path / "f").global_ is None

@@ -202,7 +202,7 @@ def test_local_and_global_descriptors_together(tmp_path: Path) -> None:
 
 def test_stores_of_different_images_do_not_go_together(tmp_path: Path) -> None:
     local = LocalStore.open(local_file(tmp_path / "l.hdf5", rows(N + 1)))
-    with pytest.raises(BenchError, match=r"7 images in .* and 6 in"):
+    with pytest.raises(BenchError, match=r"7 images in .* and 6 images in"):
         DescriptorStore(local, GlobalStore.open(global_file(tmp_path, "npy")))
 
 
