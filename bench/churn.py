@@ -45,6 +45,12 @@ def main(
     dataset: Annotated[str, typer.Option(help="An embedded data set, or a folder with ground_truth.json.")] = "facades",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     checkpoint: Annotated[list[str] | None, typer.Option(help="FAMILY=PATH; may be given several times.")] = None,
+    local_descriptors: Annotated[
+        int, typer.Option("--locals", help="Local descriptors kept of an image.", min=1, max=1000)
+    ] = 500,
+    training: Annotated[
+        str, typer.Option(help="Data set that the visual words and their whitening are learnt on.")
+    ] = "facades-train",
     records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
     cache: Annotated[Path | None, typer.Option(help="Where images and descriptors are kept.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
@@ -63,7 +69,7 @@ def main(
     surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.churn"))
     setting = Setting.make(
         dataset,
-        Descriptors(),
+        Descriptors(locals=local_descriptors, training=training),
         shortlist=shortlist,
         checkpoints=checkpoints_of(checkpoint or [], specs),
         allow_random=True,

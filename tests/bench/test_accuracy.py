@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import typer
 
-from bench import accuracy, earn
+from bench import accuracy, churn, earn
 from bench.errors import BenchError
 from bench.protocols import Policy
 from bench.results import ResultStore
@@ -223,3 +223,47 @@ def test_the_command_line_ends_with_exit_code_2_and_one_line(tmp_path):
         )
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr and done.stderr.strip()
+
+
+FAMILIES = "chamfer:rootsift,elvis:rootsift,r2former:rootsift,cvnet+sum"
+
+
+def test_every_family_runs_on_the_embedded_images_under_the_protocol_of_cvnet(cache, tmp_path):
+    options = {"rerankers": f"{FAMILIES},rrt:sop", "allow_random": True, "policy": Policy.PER_PROTOCOL, "shortlist": 6}
+    assert job(cache, tmp_path, **options) == 0
+    records = by_name(tmp_path)
+    sop = records.pop("rrt:sop")
+    assert sop.status == "missing" and "a backbone of its own" in sop.reason
+    assert len(records) == 4 and {record.status for record in records.values()} == {"ok"}, records
+    assert {record.key.policy for record in records.values()} == {"per protocol"}
+    for name, record in records.items():
+        assert record.key.weights == ("none" if name.startswith("chamfer") else "random")
+        assert 0 <= record.figure("map_medium").value <= 1
+
+
+def test_rankings_in_float32_do_not_depend_on_the_batch(cache, tmp_path):
+    with pytest.raises(typer.Exit) as end:
+        churn.main(
+            rerankers=f"sg-rerank,{FAMILIES}",
+            shortlist=8,
+            queries=2,
+            dataset=MINI,
+            device="cpu",
+            checkpoint=None,
+            local_descriptors=200,
+            training=MINI,
+            records=tmp_path,
+            cache=cache,
+            threads=2,
+            seed=0,
+            timeout=300,
+            again=False,
+        )
+    assert end.value.exit_code == 0
+    for name, record in by_name(tmp_path).items():
+        assert record.status == "ok", record.reason
+        reduced = record.figure("kendall_tau_mean_bfloat16").value
+        assert reduced is not None and -1 <= reduced <= 1
+        for batch in ("batch_1", "batch_7"):
+            changed = record.figure(f"queries_changed_{batch}")
+            assert changed.value == 0 or "list-wise" in changed.reason, (name, batch)
