@@ -9,19 +9,46 @@ from tabulate import tabulate
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Aims:
+    """What a re-ranker is meant to reach: time over the machine's floor, and peak memory over the baseline in MB."""
+
+    over_floor: float | None = None
+    memory_mb: float | None = None
+
+
 @dataclass
 class Race:
-    """One re-ranker at one size. needed: FLOPs that the scores depend on. floor_s: what these take at matmul rate."""
+    """One re-ranker at one size, in both forms.
+
+    needed: FLOPs that the scores depend on. floor_s: what these take at the rate of a matrix product. memory_bytes: what
+    ours takes over the baseline, at its highest. Each is None where it cannot be had.
+    """
 
     name: str
-    needed: int = 0
-    floor_s: float = 0.0
-    ours_s: float = 0.0
-    plain_s: float = 0.0
+    aims: Aims = Aims()
+    needed: int | None = None
+    floor_s: float | None = None
+    memory_bytes: int | None = None
+    ours_s: float | None = None
+    plain_s: float | None = None
     scores: dict[str, Tensor] = field(default_factory=dict)
 
 
 RACES = pytest.StashKey[dict[str, Race]]()
+
+TITLES = (
+    "re-ranker",
+    "needed GFLOP",
+    "floor (ms)",
+    "ours (ms)",
+    "ours / floor",
+    "aim",
+    "plain form (ms)",
+    "plain / ours",
+    "memory (MB)",
+    "aim",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,26 +62,36 @@ def races(request: pytest.FixtureRequest) -> dict[str, Race]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    found = [race for race in config.stash[RACES].values() if race.ours_s]
+    found = [race for race in config.stash[RACES].values() if race.ours_s is not None]
     if not found:
         return
-    rows = [
-        (
-            race.name,
-            f"{race.needed / 1e9:.3g}",
-            f"{race.floor_s * 1e3:.3g}",
-            f"{race.ours_s * 1e3:.3g}",
-            f"{race.ours_s / race.floor_s:.2f}",
-            f"{race.plain_s * 1e3:.3g}" if race.plain_s else "-",
-            f"{race.plain_s / race.ours_s:.2f}" if race.plain_s else "-",
-        )
-        for race in found
-    ]
-    titles = ("re-ranker", "needed GFLOP", "floor (ms)", "ours (ms)", "ours / floor", "plain form (ms)", "plain / ours")
     terminalreporter.section("re-rankers against their plain form and the machine's floor")
+    table = tabulate(map(row, found), headers=TITLES, disable_numparse=True, colalign=("left",) + ("right",) * 9)
+    terminalreporter.write_line(table)
     terminalreporter.write_line(
-        tabulate(rows, headers=titles, disable_numparse=True, colalign=("left",) + ("right",) * 6)
+        "Floor: the FLOPs that the scores depend on, at the rate of a large float32 matrix product in this run.\n"
+        "Memory: peak over the baseline for 100 candidates (ours), in a process of its own."
     )
-    terminalreporter.write_line(
-        "Floor: the FLOPs that the scores depend on, at the rate of a large float32 matrix product in this run."
+
+
+def row(race: Race) -> tuple[str, ...]:
+    return (
+        race.name,
+        _shown(race.needed, 1e9),
+        _shown(race.floor_s, 1e-3),
+        _shown(race.ours_s, 1e-3),
+        _ratio(race.ours_s, race.floor_s),
+        _shown(race.aims.over_floor),
+        _shown(race.plain_s, 1e-3),
+        _ratio(race.plain_s, race.ours_s),
+        _shown(race.memory_bytes, 1e6),
+        _shown(race.aims.memory_mb),
     )
+
+
+def _shown(value: float | None, unit: float = 1.0) -> str:
+    return "-" if value is None else f"{value / unit:.3g}"
+
+
+def _ratio(value: float | None, by: float | None) -> str:
+    return "-" if value is None or not by else f"{value / by:.2f}"

@@ -1,29 +1,33 @@
 """Every re-ranker against a plain form of the same model, and against what the machine could do. `nox -s bench`.
 
 The plain forms are those that the tests of the re-rankers take as their oracle: a copy of the query for every
-candidate, attention spelt out under masks, every row of every layer. `conftest.py` prints both ratios.
+candidate, attention spelt out under masks, every row of every layer. `conftest.py` prints both ratios, and the peak
+memory over the baseline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
 import rerankers
+from bench.cells import isolated
+from bench.cost import CostTask
 from bench.features.synthetic import workload
 from bench.measure import matmul_peak
 from rerankers import Features, Reranker
 from rerankers.registry import parse, variant_of
-from tests.benchmarks.conftest import Race
+from tests.benchmarks.conftest import Aims, Race
 from tests.rerankers.naive_ames import naive_ames
 from tests.rerankers.naive_cvnet import naive_cvnet
 from tests.rerankers.naive_elvis import naive_elvis
 from tests.rerankers.naive_r2former import naive_r2former
 from tests.rerankers.naive_rrt import naive_rrt
+from tests.rerankers.naive_superglobal import naive_superglobal
 
 Plain = Callable[[Reranker, Features, Features], Tensor]
 
@@ -46,21 +50,32 @@ PLAIN: Mapping[str, Plain] = {
     "r2former": naive_r2former,
     "cvnet": naive_cvnet,
     "elvis": naive_elvis,
+    "sg-rerank": naive_superglobal,
 }
-#: Re-ranker -> how many candidates; few where the plain form takes seconds a candidate or gigabytes in all.
+
+
+@dataclass(frozen=True)
+class Case:
+    """candidates: few where the plain form takes seconds a candidate or gigabytes in all."""
+
+    candidates: int
+    aims: Aims = Aims()
+
+
 CASES = {
-    "ames:dinov2-50": 100,
-    "ames:dinov2": 20,
-    "ames:768": 20,
-    "rrt:gld-50": 100,
-    "rrt:gld": 10,
-    "rrt:768": 20,
-    "rrt:sop": 100,
-    "r2former:deit-48": 100,
-    "r2former:deit": 10,
-    "cvnet:r50": 10,
-    "elvis:dinov2-100": 100,
-    "elvis:dinov2": 20,
+    "ames:dinov2-50": Case(100, Aims(1.5, 80)),
+    "ames:dinov2": Case(20, Aims(1.6, 250)),
+    "ames:768": Case(20, Aims(1.15, 250)),
+    "rrt:gld-50": Case(100, Aims(1.6, 80)),
+    "rrt:gld": Case(10, Aims(1.8, 350)),
+    "rrt:768": Case(20, Aims(1.2, 250)),
+    "rrt:sop": Case(100),
+    "r2former:deit-48": Case(100, Aims(4, 60)),
+    "r2former:deit": Case(10, Aims(6, 400)),
+    "cvnet:r50": Case(20, Aims(1.3, 400)),
+    "elvis:dinov2-100": Case(100),
+    "elvis:dinov2": Case(20),
+    "sg-rerank": Case(400, Aims(3, 30)),
 }
 
 
@@ -73,10 +88,10 @@ def rate() -> float:
 @pytest.mark.parametrize("form", ["ours", "plain"])
 @pytest.mark.parametrize("name", CASES)
 def test_scores(benchmark, races: dict[str, Race], rate: float, name: str, form: str) -> None:
-    k, spec = CASES[name], parse(name)
-    benchmark.group = f"{name}, {k} candidates"
+    case, spec = CASES[name], parse(name)
+    benchmark.group = f"{name}, {case.candidates} candidates"
     reranker = rerankers.build(spec, allow_random=True)
-    query, candidates, _ = workload(candidates=k, seed=0, **asdict(variant_of(spec).inputs))
+    query, candidates, _ = workload(candidates=case.candidates, seed=0, **asdict(variant_of(spec).inputs))
     query, candidates = reranker.readable(query, candidates)
     run = type(reranker).score if form == "ours" else PLAIN[spec.family]
 
@@ -86,10 +101,19 @@ def test_scores(benchmark, races: dict[str, Race], rate: float, name: str, form:
 
     rounds = 3 if form == "ours" else 1
     found = benchmark.pedantic(scores, (reranker,), rounds=rounds, warmup_rounds=1)
-    assert found.shape == (k,)
+    assert found.shape == (case.candidates,)
     needed = reranker.closed_form(query, candidates).algorithmic
-    race = races.setdefault(name, Race(benchmark.group, needed, needed / rate))
+    race = races.setdefault(name, Race(benchmark.group, case.aims, needed, needed / rate))
     setattr(race, f"{form}_s", benchmark.stats.stats.median)
     race.scores[form] = found
+    if form == "ours":
+        race.memory_bytes = memory_over_baseline(name, candidates=max(100, case.candidates))
     if len(race.scores) == 2:
         torch.testing.assert_close(race.scores["ours"], race.scores["plain"], rtol=1e-3, atol=2e-3)
+
+
+def memory_over_baseline(name: str, *, candidates: int) -> int | None:
+    """Bytes at the peak of a few calls, as the profile takes them; None where the system does not say."""
+    task = CostTask(name, "cpu", "float32", candidates, seed=0, warmup=0, runs=1)
+    host = isolated("bench.cost:memory", asdict(task), threads=torch.get_num_threads(), timeout_s=600)["host"]
+    return None if host["peak_bytes"] is None else host["peak_bytes"] - host["baseline_bytes"]
