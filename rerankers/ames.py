@@ -22,6 +22,7 @@ from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
+from rerankers.room import Room, gelu_
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +58,16 @@ class Pairs:
     method become dense ones on slices: no mask is built, no masked product is paid for.
 
     own, other: what query, matching token and candidate read, in this order, of their own and of the other image.
-    valid: (B, S), False for padding, which nothing reads; None where there is none.
+    valid: (B, S), False for padding, which nothing reads; None where there is none. room: where they are worked on.
     """
 
-    def __init__(self, queries: int, valid: Tensor | None = None) -> None:
+    def __init__(self, queries: int, room: Room, valid: Tensor | None = None) -> None:
         def reading(rows: slice, keys: slice) -> Reading:
             return Reading(rows, keys, None if valid is None else valid[:, None, None, keys])
 
         query, token, candidate = slice(0, queries), slice(queries, queries + 1), slice(queries + 1, None)
         with_query, with_candidate, both = slice(0, queries + 1), slice(queries, None), slice(None)
-        self.query, self.token, self.candidate, self.valid = query, token, candidate, valid
+        self.query, self.token, self.candidate, self.valid, self.room = query, token, candidate, valid, room
         self.own = reading(query, with_query), reading(token, both), reading(candidate, with_candidate)
         self.other = reading(query, with_candidate), reading(token, both), reading(candidate, with_query)
 
@@ -76,12 +77,14 @@ class QuerySide(NamedTuple):
 
     tokens: (b, Q, D) after its self block. own, other: queries, keys, values for either block, (b, Q, 3, heads, depth).
     b is 1, or the number of pairs when each has its own query. valid: (b, Q + 1), the matching token last, or None.
+    room: where its candidates are worked on.
     """
 
     tokens: Tensor
     own: Tensor
     other: Tensor
     valid: Tensor | None
+    room: Room
 
 
 class Layer(nn.Module):
@@ -99,14 +102,14 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, pairs: Pairs) -> Tensor:
         x = self.self_block(x, pairs)
         qkv = self.cross_attn.project(self.before(self.norm2, x))
-        return self.feed(self.after(self.norm2, x, self.cross_attn.attend(qkv, *pairs.other)))
+        return self.feed(self.after(self.norm2, x, self.cross_attn.attend(qkv, *pairs.other)), pairs.room)
 
     def query_side(self, x: Tensor, pairs: Pairs) -> QuerySide:
         """The part of a first layer that needs the query only; x: its tokens and the matching token."""
         qkv = self.self_attn.project(self.before(self.norm1, x))
         tokens = self.after(self.norm1, x[:, pairs.query], self.self_attn.attend(qkv, pairs.own[0]))
         other = self.cross_attn.project(self.before(self.norm2, tokens))
-        return QuerySide(tokens, qkv[:, pairs.query], other, pairs.valid)
+        return QuerySide(tokens, qkv[:, pairs.query], other, pairs.valid, pairs.room)
 
     def first(self, query: QuerySide, x: Tensor, pairs: Pairs) -> Tensor:
         """The same as forward with the query's side at hand; x: matching token and candidate."""
@@ -118,22 +121,22 @@ class Layer(nn.Module):
         x = self.after(self.norm1, x, self.self_attn.attend(qkv, *pairs.own[1:]))
         qkv = beside_query(query.other, self.cross_attn.project(self.before(self.norm2, x)))
         x = beside_query(query.tokens, x)
-        return self.feed(self.after(self.norm2, x, self.cross_attn.attend(qkv, *pairs.other)))
+        return self.feed(self.after(self.norm2, x, self.cross_attn.attend(qkv, *pairs.other)), pairs.room)
 
     def last(self, x: Tensor, pairs: Pairs) -> Tensor:
         """The matching token alone (B, 1, D), the only row of the last layer that is read."""
         x = self.self_block(x, pairs)
         normed = self.before(self.norm2, x)
         read = self.cross_attn.attend_once(normed[:, pairs.token], normed, pairs.other[1].valid)
-        return self.feed(self.after(self.norm2, x[:, pairs.token], read))
+        return self.feed(self.after(self.norm2, x[:, pairs.token], read), pairs.room)
 
     def self_block(self, x: Tensor, pairs: Pairs) -> Tensor:
         qkv = self.self_attn.project(self.before(self.norm1, x))
         return self.after(self.norm1, x, self.self_attn.attend(qkv, *pairs.own))
 
-    def feed(self, x: Tensor) -> Tensor:
-        hidden = self.linear1(self.before(self.norm3, x))
-        hidden = F.gelu(hidden) if self.gelu else F.relu(hidden, inplace=True)
+    def feed(self, x: Tensor, room: Room) -> Tensor:
+        hidden = room.hidden(self.before(self.norm3, x), self.linear1)
+        hidden = gelu_(hidden) if self.gelu else F.relu(hidden, inplace=True)
         return self.after(self.norm3, x, self.linear2(hidden))
 
     def before(self, norm: nn.Module, x: Tensor) -> Tensor:
@@ -201,7 +204,7 @@ class AmesNetwork(nn.Module):
         token = self.mtc_token.expand(len(query), 1, -1)
         seen = None if valid is None else F.pad(valid, (0, 1), value=True)
         first = self.decoder.stack[0]
-        return first.query_side(torch.cat([self.remap(query), token], dim=1), Pairs(query.shape[1], seen))
+        return first.query_side(torch.cat([self.remap(query), token], dim=1), Pairs(query.shape[1], Room(), seen))
 
     def match(self, query: QuerySide, candidate: Tensor, valid: Tensor | None = None) -> Tensor:
         """Logits (B,) of B candidates for a prepared query."""
@@ -242,7 +245,7 @@ class AmesNetwork(nn.Module):
                 seen[:, : queries + 1] = query.valid
             if valid is not None:
                 seen[:, queries + 1 :] = valid
-        pairs = Pairs(queries, seen)
+        pairs = Pairs(queries, query.room, seen)
         return self.decoder.stack[0].first(query, x, pairs), pairs
 
     def remap(self, local: Tensor, *, stored: bool = False) -> Tensor:

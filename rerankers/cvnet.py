@@ -20,6 +20,7 @@ from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
+from rerankers.room import Room
 
 #: Candidates of one size that are scored at once.
 PAIRS_AT_ONCE = 2
@@ -81,26 +82,6 @@ class Vectors(NamedTuple):
     even: Tensor
     least: Tensor
     size: tuple[int, int]
-
-
-class Room:
-    """Memory for large results, used again for the next candidates: fresh memory costs as much as the product."""
-
-    def __init__(self) -> None:
-        self.taken: dict[str, Tensor] = {}
-
-    def place(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """Where the last result of this name lay, if the shape is still the same; what it holds may be overwritten."""
-        place = self.taken.get(name)
-        if place is None or place.shape != shape:
-            place = self.taken[name] = like.new_empty(shape)
-        return place
-
-    def product(self, left: Tensor, right: Tensor) -> Tensor:
-        """The batched matrix product (B, m, n)."""
-        if torch.is_autocast_enabled(left.device.type):
-            return torch.bmm(left, right).float()
-        return torch.bmm(left, right, out=self.place("product", left, len(left), left.shape[1], right.shape[2]))
 
 
 class CenterPivot(nn.Module):
@@ -190,7 +171,8 @@ class CvnetNetwork(nn.Module):
             nn.Conv2d(config.channels, config.compressed, 3, padding=1, bias=False) for _ in config.scales
         )
         self.cv_learner = Learner()
-        self.to(memory_format=torch.channels_last)  # as the maps lie: else every convolution turns its weights first
+        # as the maps lie: else every convolution turns its weights first
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
     def pyramid(self, maps: Tensor) -> Pyramid:
         """maps: (B, channels, H, W), before the last ReLU of the backbone's stage 3."""
@@ -221,7 +203,7 @@ class CvnetNetwork(nn.Module):
         def read(name: str, rows: Tensor, columns: Tensor, thin: tuple[int, int], full: tuple[int, int]) -> Tensor:
             thinned = (thin[0] + 1) // 2, (thin[1] + 1) // 2
             rows, columns = rows.expand(pairs, -1, -1), columns.expand(pairs, -1, -1)
-            product = room.product(rows, columns)  # (B, positions 3, 3 positions)
+            product = room.product(rows, columns).float()  # (B, positions 3, 3 positions)
             # the channels last: convolutions of nine take a third of the time so
             channels = product.view(pairs, math.prod(thinned), 9, math.prod(full)).transpose(2, 3)
             positive = torch.clamp(channels, min=0, out=room.place(name, product, *channels.shape))

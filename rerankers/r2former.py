@@ -6,6 +6,7 @@ by a small transformer, and what it says of the groups by another one, whose fir
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -18,13 +19,17 @@ from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
+from rerankers.room import Room, gelu_, softmax_
 
-#: Entries of groups that are worked on at once: they are narrow, so more of them fit a cache than of other tokens.
-ENTRIES_AT_ONCE = 8192
+#: Entries of groups that are worked on at most at once: they are narrow, so more of them fit a cache than of other
+#: tokens, and fewer cost more in calls.
+ENTRIES_AT_ONCE = 18_000
 ENTRIES_ON_DEVICE = 1 << 20
 #: Coordinates beyond this are pixels, and need the image's size.
 FAR_OUTSIDE = 10.0
 INNER_BLOCKS = 2
+#: Numbers of a head up to which attention is written out on CPUs, and its logits that are worked on at once then.
+SHALLOW, LOGITS_AT_ONCE = 16, 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,10 @@ class Heads(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, valid: Tensor | None, rows: int | None) -> Tensor:
+    def forward(self, x: Tensor, room: Room, valid: Tensor | None, rows: int | None) -> Tensor:
         """What the first `rows` (None: all) of x (B, S, W) find in it."""
+        if rows is None and x.device.type == "cpu" and x.shape[2] // self.heads <= SHALLOW:
+            return self.proj(self._written_out(x, room, valid))
         if rows is None:
             q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
         else:
@@ -89,23 +96,47 @@ class Heads(nn.Module):
         found = F.scaled_dot_product_attention(q, k, v, valid)
         return self.proj(found.transpose(1, 2).flatten(2))
 
-    def over_short(self, x: Tensor, rows: int) -> Tensor:
+    def _written_out(self, x: Tensor, room: Room, valid: Tensor | None) -> Tensor:
+        """The same before the projection, for heads so shallow that the fused kernel is mostly calls of its products.
+
+        The tokens lie innermost: a product with a few long rows is three times faster than one with many short ones.
+        As many rows of attention at once as stay in a cache.
+        """
+        pairs, tokens, width = x.shape
+        turned = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 4, 1).contiguous()
+        q, k, v = turned.flatten(1, 2)  # (B heads, depth, S) each
+        found = []
+        for rows in (q * (width // self.heads) ** -0.5).chunk(math.ceil(len(q) * tokens**2 / LOGITS_AT_ONCE), dim=2):
+            logits = room.product(rows.transpose(1, 2), k)
+            if valid is not None:
+                logits.unflatten(0, (pairs, -1)).masked_fill_(~valid, -torch.inf)
+            found.append(torch.bmm(v, softmax_(logits).transpose(1, 2)))
+        return torch.cat(found, dim=2).view(pairs, width, tokens).transpose(1, 2)
+
+    def over_short(self, x: Tensor, room: Room, rows: int) -> Tensor:
         """The same for very many very short sequences: what the first `rows` of x (S, N, W) find in it, (rows, N, W).
 
         N lies innermost while tokens meet, so that every operation is a long one; S and the depth of a head are too
         small for matrix products to be worth their calls.
         """
         tokens, many, width = x.shape
-        weight, bias = self.qkv.weight, self.qkv.bias[:, None]
-        qkv = (torch.matmul(weight[width:], x.transpose(1, 2)) + bias[width:]).float()
-        k, v = qkv.view(tokens, 2, self.heads, -1, many).unbind(1)  # (S, heads, depth, N)
-        q = (torch.matmul(weight[:width], x[:rows].transpose(1, 2)) + bias[:width]).float()
-        q = q.view(rows, self.heads, -1, many) * (width // self.heads) ** -0.5
-        found = torch.empty_like(q)
-        for row, asked in enumerate(q):
-            share = (asked * k).sum(dim=2).softmax(dim=0)  # (S, heads, N)
-            torch.sum(share[:, :, None] * v, dim=0, out=found[row])
-        return self.proj(found.view(rows, width, many).transpose(1, 2))
+
+        def parts(first: int, last: int, x: Tensor) -> Tensor:
+            """Queries, keys and values from first to last: (parts, heads, depth, S, N)."""
+            rows = slice(first * width, last * width)
+            product = room.product(self.qkv.weight[rows], x.flatten(0, 1).t()).float()
+            return product.add_(self.qkv.bias[rows, None]).view(last - first, self.heads, -1, len(x), many)
+
+        q = parts(0, 1, x[:rows])[0] * (width // self.heads) ** -0.5  # a copy: the next parts take its place
+        k, v = parts(1, 3, x)
+        logits = q[:, 0, :, None] * k[:, 0, None]  # (heads, rows, S, N)
+        for one in range(1, q.shape[1]):
+            logits.addcmul_(q[:, one, :, None], k[:, one, None])
+        share = logits.softmax(dim=2)[:, None]
+        found = share[:, :, :, 0] * v[:, :, :1]  # (heads, depth, rows, N)
+        for one in range(1, tokens):
+            found.addcmul_(share[:, :, :, one], v[:, :, one : one + 1])
+        return self.proj(found.view(width, rows * many).t()).view(rows, many, width)
 
 
 class Mlp(nn.Module):
@@ -114,8 +145,8 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(config.width, config.hidden_ratio * config.width)
         self.fc2 = nn.Linear(config.hidden_ratio * config.width, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+    def forward(self, x: Tensor, room: Room) -> Tensor:
+        return self.fc2(gelu_(room.hidden(x, self.fc1)))
 
 
 class Block(nn.Module):
@@ -126,15 +157,15 @@ class Block(nn.Module):
         self.norm1, self.norm2 = (nn.LayerNorm(config.width, eps=config.eps) for _ in range(2))
         self.attn, self.mlp = Heads(config), Mlp(config)
 
-    def forward(self, x: Tensor, valid: Tensor | None = None, rows: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, room: Room, valid: Tensor | None = None, rows: int | None = None) -> Tensor:
         """The first `rows` tokens (None: all) of x (B, S, W)."""
-        x = x[:, :rows] + self.attn(self.norm1(x), valid, rows)
-        return x + self.mlp(self.norm2(x))
+        x = x[:, :rows] + self.attn(self.norm1(x), room, valid, rows)
+        return x + self.mlp(self.norm2(x), room)
 
-    def over_short(self, x: Tensor, rows: int) -> Tensor:
+    def over_short(self, x: Tensor, room: Room, rows: int) -> Tensor:
         """The first `rows` tokens of x (S, N, W)."""
-        x = x[:rows] + self.attn.over_short(self.norm1(x), rows)
-        return x + self.mlp(self.norm2(x))
+        x = x[:rows] + self.attn.over_short(self.norm1(x), room, rows)
+        return x + self.mlp(self.norm2(x), room)
 
 
 class R2FormerNetwork(nn.Module):
@@ -176,23 +207,23 @@ class R2FormerNetwork(nn.Module):
             share = share + position
         return Side(F.normalize(local.to(head.dtype), dim=-1), share, position, valid)
 
-    def match(self, query: Side, candidate: Side) -> Tensor:
+    def match(self, query: Side, candidate: Side, room: Room) -> Tensor:
         """Logits (B, classes) of B pairs."""
         groups, first = self.groups(query, candidate)
-        inner = self.read_groups(groups)
+        inner = self.read_groups(groups, room)
         x = torch.cat([self.cls_token.expand(len(inner), -1, -1), inner + first], dim=1)
         valid = None
         if candidate.valid is not None:
             valid = F.pad(candidate.valid, (1 + query.unit.shape[1], 0), value=True)[:, None, None]
         *before, last = self.blocks
         for block in before:
-            x = block(x, valid)
-        return self.decoder_pred(self.decoder_norm(last(x, valid, rows=1)[:, 0])).float()
+            x = block(x, room, valid)
+        return self.decoder_pred(self.decoder_norm(last(x, room, valid, rows=1)[:, 0])).float()
 
     def groups(self, query: Side, candidate: Side) -> tuple[Tensor, Tensor]:
         """Entries (B, Q + T, neighbours, W), the query's groups first, and where the best of each stands in the
         query: an encoding (B, Q + T, W)."""
-        pairs, queries, width = len(candidate.unit), query.unit.shape[1], self.config.width
+        pairs, width = len(candidate.unit), self.config.width
         of_query, position = (part.expand(pairs, -1, -1) for part in (query.share, query.position))
         # ranks must not depend on the number type: near ties would fall otherwise
         with torch.autocast(candidate.unit.device.type, enabled=False):
@@ -205,25 +236,24 @@ class R2FormerNetwork(nn.Module):
             flat = index.flatten(1)[..., None].expand(-1, -1, width)
             return tokens.gather(1, flat).unflatten(1, index.shape[1:])
 
-        entries = torch.empty(pairs, queries + candidate.unit.shape[1], forth.shape[2], width, device=cosine.device)
         by_cosine = self.pair_head.weight[:, 6].float()
-        for part, cosines, own, others, index in (
-            (entries[:, :queries], forth, of_query, candidate.share, forth_index),
-            (entries[:, queries:], back, candidate.share, of_query, back_index),
-        ):
-            torch.mul(cosines[..., None], by_cosine, out=part)
-            part += own[:, :, None]
-            part += gathered(others, index)
-        return entries, torch.cat([position, gathered(position, back_index[:, :, 0])], dim=1)
+        entries = [
+            gathered(others, index).float().add_(own[:, :, None]).addcmul_(cosines[..., None], by_cosine)
+            for cosines, own, others, index in (
+                (forth, of_query, candidate.share, forth_index),
+                (back, candidate.share, of_query, back_index),
+            )
+        ]
+        return torch.cat(entries, dim=1), torch.cat([position, gathered(position, back_index[:, :, 0])], dim=1)
 
-    def read_groups(self, groups: Tensor) -> Tensor:
+    def read_groups(self, groups: Tensor, room: Room) -> Tensor:
         """What the inner transformer says of each group: (B, G, W)."""
         x = groups.flatten(0, 1).transpose(0, 1)
         x = torch.cat([self.cls_token_2.expand(1, x.shape[1], -1), x])
         *before, last = cast("list[Block]", list(self.blocks_2))
         for block in before:
-            x = block.over_short(x, len(x))
-        x = last.over_short(x, 1)[0]
+            x = block.over_short(x, room, len(x))
+        x = last.over_short(x, room, 1)[0]
         return self.pair_head_2(self.decoder_norm(x)).unflatten(0, groups.shape[:2])
 
     def probability(self, logits: Tensor) -> Tensor:
@@ -290,14 +320,16 @@ class R2Former(Reranker):
         if not whole:
             inputs = [part[readable] for part in inputs]
         xy, weight = self._places(query)
-        first = network.query(xy[:, real], weight[:, real], query.local[:, real])
+        first, room = network.query(xy[:, real], weight[:, real], query.local[:, real]), Room()
         found = torch.cat(
             [
                 network.probability(
-                    network.match(first, network.candidates(xy, weight, local, None if bool(valid.all()) else valid))
+                    network.match(
+                        first, network.candidates(xy, weight, local, None if bool(valid.all()) else valid), room
+                    )
                 )
                 for xy, weight, local, valid in zip(
-                    *(part.split(self._pairs(int(real.sum()), candidates)) for part in inputs), strict=True
+                    *(part.split(self._pairs(int(real.sum()), inputs[2])) for part in inputs), strict=True
                 )
             ]
         )
@@ -321,10 +353,12 @@ class R2Former(Reranker):
     def module(self) -> nn.Module:
         return self.network
 
-    def _pairs(self, queries: int, candidates: Features) -> int:
-        entries = (queries + candidates.local.shape[1]) * (1 + self.network.config.neighbours)
-        at_once = ENTRIES_ON_DEVICE if candidates.local.is_cuda else ENTRIES_AT_ONCE
-        return self.at_once or max(1, at_once // entries)
+    def _pairs(self, queries: int, local: Tensor) -> int:
+        """How many of the candidates (k, L, D) are scored at once, so that every go has about as many."""
+        entries = (queries + local.shape[1]) * (1 + self.network.config.neighbours)
+        most = ENTRIES_ON_DEVICE if local.is_cuda else ENTRIES_AT_ONCE
+        goes = math.ceil(len(local) / max(1, most // entries))
+        return self.at_once or math.ceil(len(local) / goes)
 
     def _places(self, features: Features) -> tuple[Tensor, Tensor]:
         """Coordinates as shares of the longer side, and weights as shares of the largest."""

@@ -21,6 +21,7 @@ from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
+from rerankers.room import Room, gelu_
 
 #: Scales that the official code tells apart. It compares float32 scales with these float64 numbers, and the
 #: irrational ones fall just below: DELG's seven scales get the indices 0, 0, 2, 2, 4, 4, 6. Published weights were
@@ -55,11 +56,12 @@ class RrtConfig:
 
 
 class Shared(NamedTuple):
-    """What needs the query only: tokens (1, P, D) of CLS, the query and SEP, and their first projection (None for a
-    single layer, which never projects them all)."""
+    """What needs the query only: tokens (1, P, D) of CLS, the query and SEP, their first projection (None for a single
+    layer, which never projects them all), and room to work on its candidates."""
 
     tokens: Tensor
     qkv: Tensor | None
+    room: Room
 
 
 class Layer(nn.Module):
@@ -76,19 +78,19 @@ class Layer(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         return self.self_attn.project(self.before(self.norm1, x))
 
-    def forward(self, x: Tensor, qkv: Tensor, valid: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, qkv: Tensor, valid: Tensor | None, room: Room) -> Tensor:
         everything = Reading(slice(None), slice(None), valid)
-        return self.feed(self.after(self.norm1, x, self.self_attn.attend(qkv, everything)))
+        return self.feed(self.after(self.norm1, x, self.self_attn.attend(qkv, everything)), room)
 
-    def last(self, x: Tensor, valid: Tensor | None) -> Tensor:
+    def last(self, x: Tensor, valid: Tensor | None, room: Room) -> Tensor:
         """The first token alone (B, 1, D), the only row of the last layer that is read."""
         normed = self.before(self.norm1, x)
         read = self.self_attn.attend_once(normed[:, :1], normed, valid)
-        return self.feed(self.after(self.norm1, x[:, :1], read))
+        return self.feed(self.after(self.norm1, x[:, :1], read), room)
 
-    def feed(self, x: Tensor) -> Tensor:
-        hidden = self.linear1(self.before(self.norm2, x))
-        hidden = F.gelu(hidden) if self.gelu else F.relu(hidden, inplace=True)
+    def feed(self, x: Tensor, room: Room) -> Tensor:
+        hidden = room.hidden(self.before(self.norm2, x), self.linear1)
+        hidden = gelu_(hidden) if self.gelu else F.relu(hidden, inplace=True)
         return self.after(self.norm2, x, self.linear2(hidden))
 
     def before(self, norm: nn.Module, x: Tensor) -> Tensor:
@@ -109,7 +111,7 @@ class Encoder(nn.Module):
     def prepare(self, tokens: Tensor) -> Shared:
         """tokens: (1, P, D), or (B, P, D) when each pair has its own query."""
         first = cast(Layer, self.layers[0])
-        return Shared(tokens, first.project(tokens) if len(self.layers) > 1 else None)
+        return Shared(tokens, first.project(tokens) if len(self.layers) > 1 else None, Room())
 
     def forward(self, shared: Shared, tokens: Tensor, valid: Tensor | None) -> Tensor:
         """What CLS holds in the end (B, D). tokens: the candidates' (B, C, D). valid: (B, P + C), None for all."""
@@ -121,8 +123,8 @@ class Encoder(nn.Module):
                 qkv = _beside(shared.qkv, layer.project(tokens))
             else:
                 qkv = layer.project(x)
-            x = layer(x, qkv, seen)
-        return self.norm(last.last(x, seen))[:, 0]
+            x = layer(x, qkv, seen, shared.room)
+        return self.norm(last.last(x, seen, shared.room))[:, 0]
 
 
 def _beside(query: Tensor, candidates: Tensor) -> Tensor:

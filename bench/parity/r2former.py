@@ -9,6 +9,7 @@ from bench.parity.case import Case, Verdict
 from bench.parity.given import load, same_query, scores
 from rerankers.interface import Features
 from rerankers.r2former import R2Former, R2FormerConfig
+from rerankers.room import Room
 
 WITHIN = "module.Reranker."
 
@@ -43,7 +44,7 @@ def forward(case: Case) -> list[Verdict]:
     with torch.inference_mode():
         x, y = (_features(tokens[side]) for side in ("x", "y"))
         logits = network.match(
-            network.query(x.xy, x.weight, x.local), network.candidates(y.xy, y.weight, y.local, None)
+            network.query(x.xy, x.weight, x.local), network.candidates(y.xy, y.weight, y.local, None), Room()
         )
         probability = network.probability(logits)
         final = network.blended(probability, *(torch.from_numpy(case.inputs[f"{side}_global"]) for side in ("x", "y")))

@@ -21,8 +21,8 @@ class Aims:
 class Race:
     """One re-ranker at one size, in both forms.
 
-    needed: FLOPs that the scores depend on. floor_s: what these take at the rate of a matrix product. memory_bytes: what
-    ours takes over the baseline, at its highest. Each is None where it cannot be had.
+    needed: FLOPs that the scores depend on. floor_s: what these take at the rate of a matrix product. memory_bytes: the
+    peak of ours over the baseline. Each is None where it cannot be had.
     """
 
     name: str

@@ -8,7 +8,7 @@ memory over the baseline.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ class Case:
     """candidates: few where the plain form takes seconds a candidate or gigabytes in all."""
 
     candidates: int
-    aims: Aims = Aims()
+    aims: Aims = field(default_factory=Aims)
 
 
 CASES = {

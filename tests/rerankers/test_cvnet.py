@@ -61,18 +61,14 @@ def test_a_wrong_output_is_seen(tmp_path):
 def test_scores_are_those_of_the_definition_in_the_order_of_the_candidates(at_once):
     made, query, candidates = cvnet(), images([(7, 6)]), images(SIZES, seed=2)
     made.at_once = at_once
-    torch.testing.assert_close(
-        score(made, query, candidates), naive_cvnet(made, query, candidates), **ROUNDING
-    )
+    torch.testing.assert_close(score(made, query, candidates), naive_cvnet(made, query, candidates), **ROUNDING)
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e-5, 1e-3])
 def test_small_maps_feel_what_is_added_to_their_norms(factor):
     made, query = cvnet(), images([(7, 6)])
     candidates = Features(dense=(*images(SIZES[:3], seed=2).dense, *images(SIZES[:3], seed=3, factor=factor).dense))
-    torch.testing.assert_close(
-        score(made, query, candidates), naive_cvnet(made, query, candidates), **ROUNDING
-    )
+    torch.testing.assert_close(score(made, query, candidates), naive_cvnet(made, query, candidates), **ROUNDING)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
