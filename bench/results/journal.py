@@ -29,10 +29,6 @@ class Journal:
         self.parts[name] = value
         self._append([name, value])
 
-    def discard(self) -> None:
-        """Forgets everything: the cell is finished."""
-        self.path.unlink(missing_ok=True)
-
     def _lines(self) -> list[Any]:
         if not self.path.exists():
             return []

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rerankers import Features, RerankError, build
 from rerankers.superglobal import SuperGlobal, nearest
+from tests.rerankers.naive_superglobal import naive_superglobal
 from tests.support import golden
 
 QUERY = Features(global_=torch.tensor([[1.0, 0.0]]))
@@ -101,6 +102,15 @@ def test_closed_form_is_what_runs(count, shortlist):
     with FlopCounterMode(display=False) as counter:
         reranker.score(query, candidates)
     assert counter.get_total_flops() == reranker.closed_form(query, candidates).executed > 0
+
+
+@pytest.mark.parametrize(("count", "shortlist", "neighbours"), [(45, 400, 9), (45, 30, 9), (45, 400, 0), (4, 400, 9)])
+def test_scores_are_those_of_the_definition(count, shortlist, neighbours):
+    torch.manual_seed(count + neighbours)
+    query, gallery = (torch.nn.functional.normalize(torch.randn(n, 24), dim=1) for n in (1, count))
+    query, candidates = Features(global_=query), Features(global_=gallery)
+    reranker = SuperGlobal(shortlist=shortlist, neighbours=neighbours)
+    torch.testing.assert_close(reranker.score(query, candidates), naive_superglobal(reranker, query, candidates))
 
 
 def test_senseless_settings_are_refused():

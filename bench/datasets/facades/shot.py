@@ -12,7 +12,6 @@ from .camera import Camera, project
 from .front import SUNS
 from .props import KINDS, VARIANTS
 
-ROLES = ("query", "whole", "part", "oblique", "detail", "far", "blocked")
 # framing (the width of the view as a share of the front), |azimuth| in degrees, objects in front
 _ROLES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[int, int]]] = {
     "query": ((0.45, 0.65), (0, 20), (0, 2)),

@@ -27,10 +27,3 @@ def test_every_cut_leaves_a_readable_prefix(tmp_path):
         assert parts == {str(number): [number] * 3 for number in range(len(parts))}
         seen.add(len(parts))
     assert seen == {0, 1, 2, 3, 4}
-
-
-def test_discard_removes_the_file(tmp_path):
-    journal = Journal(tmp_path / "j", "cell")
-    journal.discard()
-    journal.discard()
-    assert not (tmp_path / "j").exists()
