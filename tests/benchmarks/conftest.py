@@ -21,8 +21,8 @@ class Aims:
 class Race:
     """One re-ranker at one size, in both forms.
 
-    needed: FLOPs that the scores depend on. floor_s: what these take at the rate of a matrix product. memory_bytes: the
-    peak of ours over the baseline. Each is None where it cannot be had.
+    needed: FLOPs that the scores depend on. floor_s: what these take at the rate of matrix products just
+    before and after. memory_bytes: the peak of ours over the baseline. Each is None where it cannot be had.
     """
 
     name: str
@@ -69,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     table = tabulate(map(row, found), headers=TITLES, disable_numparse=True, colalign=("left",) + ("right",) * 9)
     terminalreporter.write_line(table)
     terminalreporter.write_line(
-        "Floor: the FLOPs that the scores depend on, at the rate of a large float32 matrix product in this run.\n"
+        "Floor: the FLOPs that the scores depend on, at the rate of a float32 matrix product just before and after.\n"
         "Memory: peak over the baseline for 100 candidates (ours), in a process of its own."
     )
 
