@@ -19,7 +19,7 @@ from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
-from rerankers.room import Room, gelu_, softmax_
+from rerankers.room import Room, added_, gelu_, softmax_
 
 #: Entries of groups that are worked on at most at once: they are narrow, so more of them fit a cache than of other
 #: tokens, and fewer cost more in calls.
@@ -159,13 +159,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, room: Room, valid: Tensor | None = None, rows: int | None = None) -> Tensor:
         """The first `rows` tokens (None: all) of x (B, S, W)."""
-        x = x[:, :rows] + self.attn(self.norm1(x), room, valid, rows)
-        return x + self.mlp(self.norm2(x), room)
+        x = added_(self.attn(self.norm1(x), room, valid, rows), x[:, :rows])
+        return added_(self.mlp(self.norm2(x), room), x)
 
     def over_short(self, x: Tensor, room: Room, rows: int) -> Tensor:
         """The first `rows` tokens of x (S, N, W)."""
-        x = x[:rows] + self.attn.over_short(self.norm1(x), room, rows)
-        return x + self.mlp(self.norm2(x), room)
+        x = added_(self.attn.over_short(self.norm1(x), room, rows), x[:rows])
+        return added_(self.mlp(self.norm2(x), room), x)
 
 
 class R2FormerNetwork(nn.Module):

@@ -42,6 +42,11 @@ class Room:
         return place
 
 
+def added_(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, in the place of x unless the sum is of another type. x: a result that nothing else reads."""
+    return x.add_(y) if x.dtype == y.dtype else x + y
+
+
 def gelu_(x: Tensor) -> Tensor:
     """GELU in the place of x, unless a gradient will need what x was."""
     return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)

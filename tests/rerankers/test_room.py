@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import rerankers
 from bench.features.synthetic import workload
 from rerankers.registry import parse, variant_of
-from rerankers.room import Room, gelu_, softmax_
+from rerankers.room import Room, added_, gelu_, softmax_
 
 
 def numbers(*shape: int) -> torch.Tensor:
@@ -51,6 +51,15 @@ def test_in_place_without_gradients():
             found = inplace(x)
             assert found.data_ptr() == x.data_ptr()
             torch.testing.assert_close(found, expected)
+
+
+def test_sums_lie_in_the_place_of_the_first_unless_that_would_round_them():
+    x, y = numbers(3, 5), numbers(5)
+    expected = x + y
+    found = added_(x, y)
+    assert found.data_ptr() == x.data_ptr()
+    torch.testing.assert_close(found, expected)
+    assert added_(x.bfloat16(), y).dtype == torch.float32
 
 
 def test_with_gradients_nothing_is_overwritten():
