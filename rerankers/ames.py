@@ -23,6 +23,7 @@ from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
 from rerankers.room import Room, gelu_
+from rerankers.rows import linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,7 @@ class Layer(nn.Module):
     def feed(self, x: Tensor, room: Room) -> Tensor:
         hidden = room.hidden(self.before(self.norm3, x), self.linear1)
         hidden = gelu_(hidden) if self.gelu else F.relu(hidden, inplace=True)
-        return self.after(self.norm3, x, self.linear2(hidden))
+        return self.after(self.norm3, x, linear(hidden, self.linear2))
 
     def before(self, norm: nn.Module, x: Tensor) -> Tensor:
         return norm(x) if self.norm_first else x
@@ -230,8 +231,8 @@ class AmesNetwork(nn.Module):
         return torch.cat([x[:, pairs.token], x[:, pairs.query], x[:, pairs.candidate]], dim=1)
 
     def classify(self, token: Tensor) -> Tensor:
-        """Logits (...) of matching tokens (..., width)."""
-        return self.classifier(token)[..., 0]
+        """Logits (B, 1) of matching tokens (B, 1, width)."""
+        return linear(token, self.classifier)[..., 0]
 
     def meet(self, query: QuerySide, candidate: Tensor, valid: Tensor | None) -> tuple[Tensor, Pairs]:
         """Tokens of the pairs after the first layer."""

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rerankers.rows import alone, linear
+
 
 class Reading(NamedTuple):
     """Rows of a sequence, the keys that they read, and which of these are real: (B, 1, 1, keys), None for all."""
@@ -48,9 +50,16 @@ class Attention(nn.Module):
         """
         to_q, to_k, to_v = self.in_proj_weight.view(3, self.heads, self.depth, -1)
         bias_q, _, bias_v = self.in_proj_bias.chunk(3)
-        q = F.linear(row[:, 0], to_q.flatten(0, 1), bias_q).view(-1, self.heads, self.depth)
-        asked = torch.matmul(q.transpose(0, 1), to_k).transpose(0, 1)  # (B, heads, D)
-        tokens = x[:, None].expand(-1, self.heads, -1, -1)
-        mean = F.scaled_dot_product_attention(asked[:, :, None], tokens, tokens, valid, scale=self.depth**-0.5)
-        found = torch.matmul(mean[:, :, 0].transpose(0, 1), to_v.transpose(1, 2))  # (heads, B, depth)
-        return self.out_proj(found.transpose(0, 1).flatten(1) + bias_v)[:, None]
+        q = (self.depth**-0.5 * alone(row, to_q.flatten(0, 1), bias_q)).chunk(self.heads, dim=2)
+        asked = torch.cat([torch.bmm(one, _for_each(row, to)) for one, to in zip(q, to_k, strict=True)], dim=1)
+        logits = torch.bmm(asked, x.transpose(1, 2))  # (B, heads, S)
+        if valid is not None:
+            logits = logits.masked_fill(~valid[:, 0], -torch.inf)
+        means = torch.bmm(logits.softmax(dim=2), x).split(1, dim=1)  # (B, 1, D) of each head
+        found = [torch.bmm(one, _for_each(row, to.t())) for one, to in zip(means, to_v, strict=True)]
+        return linear(torch.cat(found, dim=2) + bias_v, self.out_proj)
+
+
+def _for_each(pairs: Tensor, matrix: Tensor) -> Tensor:
+    """The same matrix for every pair, so that each has a product of its own. See `alone`."""
+    return matrix.expand(len(pairs), -1, -1)

@@ -21,6 +21,7 @@ from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
 from rerankers.room import Room
+from rerankers.rows import linear
 
 #: Candidates of one size that are scored at once.
 PAIRS_AT_ONCE = 2
@@ -134,7 +135,9 @@ class Learner(nn.Module):
         by_candidate: (B, h', w', h, w, 9), by_query: (B, h, w, h', w', 9); channels: 3 * query scale + candidate scale.
         turned: those of by_candidate are 3 * candidate scale + query scale.
         """
-        return self.mlp(self.pooled(self.blocks(by_candidate, by_query, turned=turned)[-1]))
+        pooled = self.pooled(self.blocks(by_candidate, by_query, turned=turned)[-1])
+        first, _, last = self.mlp
+        return linear(linear(pooled[:, None], cast(nn.Linear, first)).relu_(), cast(nn.Linear, last))[:, 0]
 
     def blocks(self, by_candidate: Tensor, by_query: Tensor, *, turned: bool = False) -> list[Tensor]:
         """What each block gives, (B, h, w, h', w', C)."""

@@ -20,6 +20,7 @@ from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
 from rerankers.room import Room, added_, gelu_, softmax_
+from rerankers.rows import alone, linear
 
 #: Entries of groups that are worked on at most at once: they are narrow, so more of them fit a cache than of other
 #: tokens, and fewer cost more in calls.
@@ -80,38 +81,53 @@ class Heads(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, room: Room, valid: Tensor | None, rows: int | None) -> Tensor:
-        """What the first `rows` (None: all) of x (B, S, W) find in it."""
-        if rows is None and x.device.type == "cpu" and x.shape[2] // self.heads <= SHALLOW:
+    def forward(self, x: Tensor, room: Room, valid: Tensor | None, *, first: bool) -> Tensor:
+        """What x (B, S, W), or its first token alone, finds in it."""
+        if first:
+            return linear(self._first(x, valid), self.proj)
+        if x.device.type == "cpu" and x.shape[2] // self.heads <= SHALLOW:
             return self.proj(self._written_out(x, room, valid))
-        if rows is None:
-            q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
-        else:
-            width = x.shape[-1]
-            weight, bias = self.qkv.weight, self.qkv.bias
-            q = F.linear(x[:, :rows], weight[:width], bias[:width]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            k, v = (
-                F.linear(x, weight[width:], bias[width:]).unflatten(-1, (2, self.heads, -1)).transpose(1, 3).unbind(2)
-            )
-        found = F.scaled_dot_product_attention(q, k, v, valid)
-        return self.proj(found.transpose(1, 2).flatten(2))
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
+        return self.proj(F.scaled_dot_product_attention(q, k, v, valid).transpose(1, 2).flatten(2))
+
+    def _first(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """The same before the projection for the first token alone: (B, 1, W).
+
+        Written out: what the fused kernel gives for a single row depends on where its memory lies.
+        """
+        width, weight, bias = x.shape[2], self.qkv.weight, self.qkv.bias
+        q = alone(x[:, :1], weight[:width], bias[:width]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        both = F.linear(x, weight[width:], bias[width:]).unflatten(-1, (2, self.heads, -1))
+        k, v = both.permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2)  # (B heads, S, depth) each
+        logits = torch.bmm(q.flatten(0, 1) * (width // self.heads) ** -0.5, k.transpose(1, 2)).float()
+        if valid is not None:
+            logits = logits.masked_fill(~valid.expand(-1, self.heads, -1, -1).flatten(0, 1), -torch.inf)
+        return torch.bmm(logits.softmax(dim=2), v).view(len(x), 1, width)
 
     def _written_out(self, x: Tensor, room: Room, valid: Tensor | None) -> Tensor:
         """The same before the projection, for heads so shallow that the fused kernel is mostly calls of its products.
 
         The tokens lie innermost: a product with a few long rows is three times faster than one with many short ones.
-        As many rows of attention at once as stay in a cache.
+        As much of the attention at once as stays in a cache; how it is cut depends on S only, so that a pair's score
+        does not depend on the others.
         """
         pairs, tokens, width = x.shape
         turned = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 4, 1).contiguous()
         q, k, v = turned.flatten(1, 2)  # (B heads, depth, S) each
-        found = []
-        for rows in (q * (width // self.heads) ** -0.5).chunk(math.ceil(len(q) * tokens**2 / LOGITS_AT_ONCE), dim=2):
-            logits = room.product(rows.transpose(1, 2), k)
-            if valid is not None:
-                logits.unflatten(0, (pairs, -1)).masked_fill_(~valid, -torch.inf)
-            found.append(torch.bmm(v, softmax_(logits).transpose(1, 2)))
-        return torch.cat(found, dim=2).view(pairs, width, tokens).transpose(1, 2)
+        q = q * (width // self.heads) ** -0.5
+        absent = None if valid is None else ~valid.expand(-1, self.heads, -1, -1).flatten(0, 1)
+        one = self.heads * tokens**2  # logits of a pair
+        step, goes = self.heads * max(1, LOGITS_AT_ONCE // one), math.ceil(one / LOGITS_AT_ONCE)
+
+        def read(some: slice, rows: Tensor) -> Tensor:
+            logits = room.product(rows.transpose(1, 2), k[some])
+            if absent is not None:
+                logits.masked_fill_(absent[some], -torch.inf)
+            return torch.bmm(v[some], softmax_(logits).transpose(1, 2))
+
+        parts = [slice(start, start + step) for start in range(0, len(q), step)]
+        found = [torch.cat([read(some, rows) for rows in q[some].chunk(goes, dim=2)], dim=2) for some in parts]
+        return torch.cat(found).view(pairs, width, tokens).transpose(1, 2)
 
     def over_short(self, x: Tensor, room: Room, rows: int) -> Tensor:
         """The same for very many very short sequences: what the first `rows` of x (S, N, W) find in it, (rows, N, W).
@@ -146,7 +162,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(config.hidden_ratio * config.width, config.width)
 
     def forward(self, x: Tensor, room: Room) -> Tensor:
-        return self.fc2(gelu_(room.hidden(x, self.fc1)))
+        return linear(gelu_(room.hidden(x, self.fc1)), self.fc2)
 
 
 class Block(nn.Module):
@@ -157,9 +173,9 @@ class Block(nn.Module):
         self.norm1, self.norm2 = (nn.LayerNorm(config.width, eps=config.eps) for _ in range(2))
         self.attn, self.mlp = Heads(config), Mlp(config)
 
-    def forward(self, x: Tensor, room: Room, valid: Tensor | None = None, rows: int | None = None) -> Tensor:
-        """The first `rows` tokens (None: all) of x (B, S, W)."""
-        x = added_(self.attn(self.norm1(x), room, valid, rows), x[:, :rows])
+    def forward(self, x: Tensor, room: Room, valid: Tensor | None = None, *, first: bool = False) -> Tensor:
+        """All tokens of x (B, S, W), or the first alone."""
+        x = added_(self.attn(self.norm1(x), room, valid, first=first), x[:, :1] if first else x)
         return added_(self.mlp(self.norm2(x), room), x)
 
     def over_short(self, x: Tensor, room: Room, rows: int) -> Tensor:
@@ -218,7 +234,7 @@ class R2FormerNetwork(nn.Module):
         *before, last = self.blocks
         for block in before:
             x = block(x, room, valid)
-        return self.decoder_pred(self.decoder_norm(last(x, room, valid, rows=1)[:, 0])).float()
+        return linear(self.decoder_norm(last(x, room, valid, first=True)), self.decoder_pred)[:, 0].float()
 
     def groups(self, query: Side, candidate: Side) -> tuple[Tensor, Tensor]:
         """Entries (B, Q + T, neighbours, W), the query's groups first, and where the best of each stands in the

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rerankers.rows import linear
+
 
 class Room:
     """Where the candidates of one query are worked on, a few after the other.
@@ -35,8 +37,8 @@ class Room:
 
     def hidden(self, x: Tensor, layer: nn.Linear) -> Tensor:
         """What the layer makes of x (B, S, D)."""
-        if _own_memory(x):
-            return layer(x)
+        if _own_memory(x) or x.shape[1] == 1:
+            return linear(x, layer)
         place = self.place("hidden", x, *x.shape[:2], layer.out_features)
         torch.addmm(layer.bias, x.flatten(0, 1), layer.weight.t(), out=place.flatten(0, 1))
         return place

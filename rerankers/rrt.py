@@ -22,6 +22,7 @@ from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import Inputs, Variant
 from rerankers.room import Room, gelu_
+from rerankers.rows import linear
 
 #: Scales that the official code tells apart. It compares float32 scales with these float64 numbers, and the
 #: irrational ones fall just below: DELG's seven scales get the indices 0, 0, 2, 2, 4, 4, 6. Published weights were
@@ -91,7 +92,7 @@ class Layer(nn.Module):
     def feed(self, x: Tensor, room: Room) -> Tensor:
         hidden = room.hidden(self.before(self.norm2, x), self.linear1)
         hidden = gelu_(hidden) if self.gelu else F.relu(hidden, inplace=True)
-        return self.after(self.norm2, x, self.linear2(hidden))
+        return self.after(self.norm2, x, linear(hidden, self.linear2))
 
     def before(self, norm: nn.Module, x: Tensor) -> Tensor:
         return norm(x) if self.norm_first else x
@@ -179,9 +180,10 @@ class GldNetwork(nn.Module):
 
     def embed(self, global_: Tensor, local: Tensor, scale: Tensor, of_global: Tensor, of_local: Tensor) -> Tensor:
         """Tokens (B, 1 + L, D); globals are mapped before their normalisation, locals only normalised."""
-        first = F.normalize(self.remap(global_.to(self.remap.weight.dtype)), dim=-1) + of_global
+        mapped = linear(global_.to(self.remap.weight.dtype)[:, None], self.remap)
+        first = F.normalize(mapped, dim=-1) + of_global
         rest = F.normalize(local.to(first.dtype), dim=-1) + self.scale_encoder(scale) + of_local
-        return torch.cat([first[:, None], rest], dim=1)
+        return torch.cat([first, rest], dim=1)
 
 
 class SopNetwork(nn.Module):
@@ -260,7 +262,7 @@ class RrtGld(Reranker):
             network.read(shared, global_, local, scale, None, None if bool(valid.all()) else valid)
             for global_, local, scale, valid in zip(*(part.split(pairs) for part in parts), strict=True)
         ]
-        return network.classifier(torch.cat(states))[:, 0].float()
+        return linear(torch.cat(states)[:, None], network.classifier)[:, 0, 0].float()
 
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: with the padding of candidates, and `attend_once`. Algorithmic: without either."""
@@ -298,7 +300,7 @@ class RrtSop(Reranker):
         pairs = self.at_once or pairs_at_once(2 * cells + 2, query.dense[0].device)
         grids = [torch.stack(candidates.dense[start : start + pairs]) for start in range(0, len(candidates), pairs)]
         states = torch.cat([self.network.read(shared, grid) for grid in grids])
-        return self.network.classifier(states)[:, 0].float()
+        return linear(states[:, None], self.network.classifier)[:, 0, 0].float()
 
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         cells = query.dense[0][0].numel()
