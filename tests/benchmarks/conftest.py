@@ -70,7 +70,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(table)
     terminalreporter.write_line(
         "Floor: the FLOPs that the scores depend on, at the rate of a float32 matrix product just before and after.\n"
-        "Memory: peak over the baseline for 100 candidates (ours), in a process of its own."
+        "Memory: peak over the baseline (ours) for 100 candidates or more, in a process of its own."
     )
 
 
