@@ -71,6 +71,13 @@ def churn(session: nox.Session) -> None:
 
 
 @nox.session
+def tune(session: nox.Session) -> None:
+    """Blends chosen on facades-val for facades, then the tables; arguments go to bench.tune."""
+    bench(session, "tune", *session.posargs)
+    bench(session, "report")
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """The tests; arguments go to pytest."""
     pytest(session)

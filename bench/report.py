@@ -17,7 +17,7 @@ from bench.results import ResultStore
 #: Where, inside a report, the records lie that it was made from.
 EVIDENCE = "records"
 #: What a report consists of.
-KINDS = ("README.md", "accuracy.*", "churn.*", "cost.*", "scatter_*.png", f"{EVIDENCE}/*.json")
+KINDS = ("README.md", "accuracy.*", "churn.*", "cost.*", "tune.*", "scatter_*.png", f"{EVIDENCE}/*.json")
 
 
 def main(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from bench.errors import BenchError
-from bench.reporting import accuracy, churn, cost, provenance, scatter
+from bench.reporting import accuracy, churn, cost, provenance, scatter, tune
 from bench.reporting.accuracy import Group
 from bench.reporting.cost import Section
 from bench.reporting.tables import escaped
@@ -23,7 +23,8 @@ _DRAWN: dict[str, tuple[str, Callable[[Group, str], tuple[list[scatter.Panel], l
 
 
 def render(records: Sequence[Record]) -> dict[str, bytes]:
-    """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png.
+    """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png; tune too where
+    a blend was chosen.
 
     Raises BenchError when there is no record, or one with a date that is none.
     """
@@ -49,6 +50,9 @@ def render(records: Sequence[Record]) -> dict[str, bytes]:
         "churn.md": _page("Steadiness", records, _steadiness(records)),
         "churn.csv": churn.sheet(records).csv(),
     }
+    if blends := tune.groups(records):
+        texts["tune.md"] = _page("Blends", records, [_blends(group) for group in blends])
+        texts["tune.csv"] = tune.sheet(records).csv()
     images = {name: png for _, drawn in pictures for name, png in drawn.items()}
     return {name: text.encode() for name, text in texts.items()} | images
 
@@ -64,6 +68,7 @@ def _front(
     more_cost = "Latency, FLOPs and memory in detail: [cost.md](cost.md), [cost.csv](cost.csv).\n"
     more_accuracy = "All protocols, precision, p values: [accuracy.md](accuracy.md), [accuracy.csv](accuracy.csv).\n"
     steady = "Rankings under other number types and batch sizes: [churn.md](churn.md), [churn.csv](churn.csv).\n"
+    blends = "Blends chosen on a validation set: [tune.md](tune.md), [tune.csv](tune.csv).\n"
     return _page(
         "Reports",
         records,
@@ -75,6 +80,7 @@ def _front(
             *(earned or [NO_ACCURACY]),
             more_accuracy,
             steady,
+            *([blends] if tune.groups(records) else []),
         ],
     )
 
@@ -84,6 +90,11 @@ def _steadiness(records: Sequence[Record]) -> list[str]:
         _titled(group.title, churn.group_table(group).markdown(), provenance.block(group.records))
         for group in churn.groups(records)
     ] or [NO_CHURN]
+
+
+def _blends(group: tune.Group) -> str:
+    oracle = f"#### {tune.ORACLE.capitalize()}\n\n{tune.group_oracle_table(group).markdown()}"
+    return _titled(group.title, tune.group_table(group).markdown(), provenance.block(group.records), oracle)
 
 
 def _page(title: str, records: Sequence[Record], parts: Sequence[str]) -> str:

@@ -66,7 +66,22 @@ class ChurnKey(_Frozen):
     weights: str
 
 
-Key = Annotated[CostKey | AccuracyKey | ChurnKey, Field(discriminator="kind")]
+class TuneKey(_Frozen):
+    """A re-ranker's blend with the first stage, chosen on a validation set for the data set."""
+
+    kind: Literal["tune"] = "tune"
+    reranker: str
+    dataset: str
+    dataset_sha256: str
+    descriptors: str
+    shortlist: int
+    policy: str
+    weights: str
+    validation: str
+    validation_sha256: str
+
+
+Key = Annotated[CostKey | AccuracyKey | ChurnKey | TuneKey, Field(discriminator="kind")]
 
 
 class Provenance(_Frozen):

@@ -88,9 +88,15 @@ def test_pinned_bytes(mini: Path) -> None:
 
 
 def test_digest_tells_recipes_apart() -> None:
-    assert len({facades.digest(recipe) for recipe in facades.SUBSETS.values()}) == 3
+    assert len({facades.digest(recipe) for recipe in facades.SUBSETS.values()}) == 4
     assert facades.digest(facades.training_recipe(200)) == facades.digest(facades.SUBSETS["facades-train"])
     assert facades.digest(facades.training_recipe(201)) != facades.digest(facades.SUBSETS["facades-train"])
+
+
+def test_the_validation_set_is_facades_with_another_seed() -> None:
+    evaluated, validation = (facades.SUBSETS[name] for name in ("facades", "facades-val"))
+    assert dataclasses.replace(validation, name="facades", seed=evaluated.seed) == evaluated
+    assert len({recipe.seed for recipe in facades.SUBSETS.values()}) == len(facades.SUBSETS)
 
 
 def test_workers_do_not_change_a_byte(tiny: Path, tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""The blend of every re-ranker with the first stage, chosen on a validation set: `python -m bench.tune`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.blending import TuneTask
+from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
+from bench.console import output, progress, run
+from bench.errors import BenchError
+from bench.ground import Setting, checkpoints_of
+from bench.measure import this_machine
+from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
+from bench.prepare import Descriptors
+from bench.protocols import Policy
+from bench.provenance import Surroundings, command_line
+from bench.reporting import oracle_table, tune_table
+from bench.results import Figure, Record, ResultStore, TuneKey
+from rerankers.registry import Spec, parse
+
+#: Every family that reads what the default descriptors hold.
+DEFAULT = (
+    "sg-rerank",
+    "ransac",
+    "chamfer:rootsift",
+    "elvis:rootsift",
+    "ames:rootsift",
+    "rrt:rootsift",
+    "r2former:rootsift",
+    "cvnet",
+)
+#: Parts of a request that leave no raw scores to blend, and why.
+REFUSED = {
+    "+blend": "the blend is what is chosen",
+    "+sum": "the blend is what is chosen",
+    "+slide": "sliding windows give an order, not scores",
+    "+then+": "a chain gives an order, not scores",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What all cells of one call share."""
+
+    validation: Setting
+    evaluated: Setting
+    policy: Policy
+    timeout_s: float
+
+    def cell(self, spec: Spec) -> Cell:
+        chosen_on = self.validation.prepared.dataset
+        key = TuneKey(
+            reranker=str(spec),
+            **self.evaluated.described(),
+            policy=str(self.policy),
+            weights=self.evaluated.weights(spec),
+            validation=chosen_on.name,
+            validation_sha256=chosen_on.sha256,
+        )
+        return Cell(key, lambda: self.tune(spec, key))
+
+    def tune(self, spec: Spec, key: TuneKey) -> CellResult:
+        """Runs one cell in its own process."""
+        task = TuneTask(
+            validation=asdict(self.validation.ground(spec)),
+            evaluated=asdict(self.evaluated.ground(spec)),
+            policy=str(self.policy),
+        )
+        with progress(str(spec)) as shown:
+            found = isolated(
+                "bench.blending:run",
+                asdict(task),
+                threads=self.evaluated.surroundings.threads,
+                timeout_s=self.timeout_s,
+                progress=lambda done, total, text: shown(done, total),
+            )
+        notes = ["random weights: the blend of this row means nothing"] if key.weights == "random" else []
+        figures = {
+            name: Figure(reason="no query has a positive under this protocol")
+            if math.isnan(value)
+            else Figure(value=value)
+            for name, value in found["figures"].items()
+        }
+        return CellResult(figures, notes=notes, scores_sha256=found["scores_sha256"])
+
+
+def main(
+    rerankers: Annotated[str, typer.Option(help="Comma-separated: family[:variant], without a blend.")] = ",".join(
+        DEFAULT
+    ),
+    validation: Annotated[
+        str, typer.Option(help="Where blends are chosen: a data set or folder, never the evaluated one.")
+    ] = "facades-val",
+    dataset: Annotated[
+        str, typer.Option(help="Where they are evaluated: an embedded data set, or a folder with ground_truth.json.")
+    ] = "facades",
+    shortlist: Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=1)] = 400,
+    policy: Annotated[Policy, typer.Option(help="What becomes of junk images before re-ranking.")] = Policy.JUNK_BEHIND,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="FAMILY=PATH or FAMILY=hf:OWNER/NAME; may be given several times.")
+    ] = None,
+    allow_random: Annotated[bool, typer.Option(help="Run learned re-rankers without trained weights.")] = False,
+    local_descriptors: Annotated[
+        int, typer.Option("--locals", help="Local descriptors kept of an image.", min=1, max=1000)
+    ] = 500,
+    training: Annotated[
+        str, typer.Option(help="Data set that the visual words and their whitening are learnt on.")
+    ] = "facades-train",
+    records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
+    cache: Annotated[Path | None, typer.Option(help="Where images and descriptors are kept.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    timeout: Annotated[float, typer.Option(help="Seconds that one re-ranker may take.")] = 3600,
+    again: Annotated[bool, typer.Option(help="Run cells again that this code has finished on this machine.")] = False,
+) -> None:
+    """Chooses each re-ranker's blend on the validation set, and says what it earns on the evaluated one.
+
+    The oracle, whose blend is chosen on the evaluated set itself, is printed apart.
+    """
+    specs = list(dict.fromkeys(unblended(one) for one in rerankers.split(",")))
+    if validation == dataset:
+        raise same_data(validation, dataset)
+    folder, store = cache_folder(cache), ResultStore(records_folder(records))
+    surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.tune"))
+    checkpoints = checkpoints_of(checkpoint or [], specs)
+
+    def setting(name: str) -> Setting:
+        return Setting.make(
+            name,
+            Descriptors(locals=local_descriptors, training=training),
+            shortlist=shortlist,
+            checkpoints=checkpoints,
+            allow_random=allow_random,
+            cache=folder,
+            surroundings=surroundings,
+        )
+
+    request = Request(setting(validation), setting(dataset), policy, timeout)
+    if request.validation.prepared.dataset.sha256 == request.evaluated.prepared.dataset.sha256:
+        raise same_data(validation, dataset)
+    found = run_cells([request.cell(spec) for spec in specs], store, surroundings, again=again)
+    texts = [tune_table(found).markdown(), oracle_table(found).markdown()]
+    if frozen := [blended(record) for record in found if record.status == "ok"]:
+        texts.append(f"To pass on: --rerankers {','.join(frozen)}")
+    output.print("\n".join(texts), markup=False, highlight=False)
+    raise typer.Exit(exit_code(found))
+
+
+def unblended(request: str) -> Spec:
+    """The Spec of a request; BenchError when it leaves no raw scores to blend."""
+    for part, reason in REFUSED.items():
+        if part in request:
+            raise BenchError(
+                f"re-ranker {request.strip()!r}",
+                wanted=f"one without {part}: {reason}",
+                cure="Leave that part out, or evaluate the request with bench.accuracy.",
+            )
+    return parse(request)
+
+
+def blended(record: Record) -> str:
+    """The request for the record's re-ranker with the blend that was chosen."""
+    weight, temperature = (float(record.figure(name).value or 0) for name in ("weight", "temperature"))
+    return str(replace(parse(record.key.reranker), blend=(weight, temperature)))
+
+
+def same_data(validation: str, dataset: str) -> BenchError:
+    return BenchError(
+        f"--validation {validation} and --dataset {dataset}, which are the same data",
+        wanted="a validation set apart: to choose on the evaluated set would be the oracle",
+        cure="Pass another --validation; the oracle is printed beside it in any case.",
+    )
+
+
+if __name__ == "__main__":
+    run(main)
