@@ -21,7 +21,7 @@ from bench.protocols import Policy
 from bench.provenance import Surroundings, code_sha256, command_line
 from bench.reporting import accuracy_table
 from bench.results import AccuracyKey, Figure, ResultStore
-from rerankers.registry import Spec, parse
+from rerankers.registry import SYNTAX, Spec, parse
 
 #: Re-rankers of the default comparison.
 DEFAULT = (
@@ -83,11 +83,11 @@ class Request:
 def main(
     shortlist: Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=1)] = 400,
     dataset: Annotated[str, typer.Option(help="An embedded data set, or a folder with ground_truth.json.")] = "facades",
-    rerankers: Annotated[
-        str, typer.Option(help="Comma-separated: family[:variant], then nothing, +blend[=W/T] or +sum[=R].")
-    ] = ",".join(DEFAULT),
+    rerankers: Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")] = ",".join(DEFAULT),
     policy: Annotated[Policy, typer.Option(help="What becomes of junk images before re-ranking.")] = Policy.JUNK_BEHIND,
-    checkpoint: Annotated[list[str] | None, typer.Option(help="FAMILY=PATH; may be given several times.")] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="FAMILY=PATH or FAMILY=hf:OWNER/NAME; may be given several times.")
+    ] = None,
     allow_random: Annotated[bool, typer.Option(help="Run learned re-rankers without trained weights.")] = False,
     local_descriptors: Annotated[
         int, typer.Option("--locals", help="Local descriptors kept of an image.", min=1, max=1000)

@@ -20,7 +20,7 @@ from bench.provenance import Surroundings, command_line
 from bench.reporting import churn_table
 from bench.results import ChurnKey, Figure, ResultStore
 from bench.steady import ALTERNATIVES, SteadyTask
-from rerankers.registry import Spec, parse
+from rerankers.registry import SYNTAX, Spec, parse
 
 #: Every family that reads what the default descriptors hold.
 DEFAULT = (
@@ -37,14 +37,14 @@ MEASURES = ("kendall_tau_mean", "kendall_tau_min", "left_top_10", "queries_chang
 
 
 def main(
-    rerankers: Annotated[
-        str, typer.Option(help="Comma-separated: family[:variant], then nothing, +blend[=W/T] or +sum[=R].")
-    ] = ",".join(DEFAULT),
+    rerankers: Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")] = ",".join(DEFAULT),
     shortlist: Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=2)] = 100,
     queries: Annotated[int, typer.Option(help="How many queries, from the first on.", min=1)] = 10,
     dataset: Annotated[str, typer.Option(help="An embedded data set, or a folder with ground_truth.json.")] = "facades",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    checkpoint: Annotated[list[str] | None, typer.Option(help="FAMILY=PATH; may be given several times.")] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="FAMILY=PATH or FAMILY=hf:OWNER/NAME; may be given several times.")
+    ] = None,
     local_descriptors: Annotated[
         int, typer.Option("--locals", help="Local descriptors kept of an image.", min=1, max=1000)
     ] = 500,

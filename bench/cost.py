@@ -19,7 +19,7 @@ from bench.features.synthetic import workload
 from bench.measure import count, device_memory, host_memory, matmul_peak, threads_in_force, time_calls
 from bench.results import Figure
 from rerankers import Ranking, Reranker
-from rerankers.registry import Inputs, parse, variant_of
+from rerankers.registry import Inputs, inputs_of, parse
 
 MEMORY_RUNS = 3
 GIGA = 1e9
@@ -42,9 +42,10 @@ class CostTask:
         """The re-ranker, the call that is measured, and the inputs of that call."""
         spec = parse(self.reranker)
         reranker = rerankers.build(spec, allow_random=True, seed=self.seed, dtype=self.dtype)
-        inputs = asdict(variant_of(spec).inputs)
+        inputs = asdict(inputs_of(spec))
         query, candidates, similarity = workload(candidates=self.candidates, seed=self.seed, **inputs)
         query, candidates = query.to(self.device), candidates.to(self.device)
+        similarity = similarity.to(self.device)
         if (network := reranker.module()) is not None:
             network.to(self.device)
         ranked = {"query": query, "candidates": candidates}

@@ -70,22 +70,29 @@ def rerank_query(
 ) -> QueryResult:
     """One query's candidates in their new order, for every list of them.
 
-    A pair-wise re-ranker scores every candidate of either list once; a list-wise one sees each list by itself.
+    A pair-wise re-ranker scores every candidate of either list once; a list-wise one is given all lists at once, those
+    with the same candidates as one.
     """
-    digest, start = hashlib.sha256(), time.perf_counter()
-
-    def ranked(positions: np.ndarray) -> np.ndarray:
-        features = read(gallery, candidates.ids[positions], reranker.candidate_locals, reranker)
-        similarity = torch.from_numpy(np.ascontiguousarray(candidates.similarity[positions]))
-        ranking = reranker.ranking(query, features, similarity)
+    start, listwise = time.perf_counter(), reranker.kind == "list-wise"
+    asked = candidates.lists if listwise else {"union": candidates.union}
+    different = {positions.tobytes(): positions for positions in asked.values()}
+    lists = [
+        (
+            query,
+            read(gallery, candidates.ids[positions], reranker.candidate_locals, reranker),
+            torch.from_numpy(np.ascontiguousarray(candidates.similarity[positions])),
+        )
+        for positions in different.values()
+    ]
+    rankings = dict(zip(different, reranker.rankings(lists), strict=True))
+    digest, orders = hashlib.sha256(), {}
+    for name, positions in asked.items():
+        ranking = rankings[positions.tobytes()]
         digest.update(ranking.key.to(torch.float32).numpy().astype("<f4").tobytes())
-        return positions[ranking.order.numpy()]
-
-    if reranker.kind == "pair-wise":
-        union = ranked(candidates.union)
+        orders[name] = positions[ranking.order.numpy()]
+    if not listwise:
+        union = orders["union"]
         orders = {name: union[np.isin(union, chosen)] for name, chosen in candidates.lists.items()}
-    else:
-        orders = {name: ranked(chosen) for name, chosen in candidates.lists.items()}
     return QueryResult(
         orders={name: order.tolist() for name, order in orders.items()},
         scores_sha256=digest.hexdigest(),

@@ -19,7 +19,8 @@ from bench.features.resnet import BACKBONES
 from bench.features.store import DescriptorStore
 from bench.prepare import Descriptors, Maps, Prepared, prepare, prepare_maps
 from bench.provenance import Surroundings
-from rerankers import Features, Reranker
+from rerankers import Features, Reranker, hub
+from rerankers.checkpoints import checkpoint_files
 from rerankers.registry import Spec, variant_of
 
 
@@ -27,7 +28,7 @@ from rerankers.registry import Spec, variant_of
 class Ground:
     """One re-ranker's data set, descriptors, first-stage lists and weights, as JSON can carry them.
 
-    maps: folder of the feature maps, None for a re-ranker that reads none.
+    maps: folder of the feature maps, None for a re-ranker that reads none. checkpoints: by family.
     """
 
     reranker: str
@@ -37,7 +38,7 @@ class Ground:
     maps: str | None
     shortlist_file: str
     shortlist: int
-    checkpoint: str | None
+    checkpoints: dict[str, str]
     allow_random: bool
     seed: int
 
@@ -57,7 +58,7 @@ class Ground:
     def build(self, dtype: str = "float32") -> Reranker:
         return rerankers.build(
             self.reranker,
-            checkpoint=Path(self.checkpoint) if self.checkpoint else None,
+            checkpoint={family: Path(path) for family, path in self.checkpoints.items()},
             allow_random=self.allow_random,
             seed=self.seed,
             dtype=dtype,
@@ -101,11 +102,13 @@ class Setting:
         return cls(prepared, descriptors, shortlist, file, checkpoints, allow_random, surroundings)
 
     def weights(self, spec: Spec) -> str:
-        """'none', 'random', or the checkpoint's name and hash."""
-        if not variant_of(spec).learned:
+        """'none', or names and hashes of the checkpoints of all parts; 'random' when one that learns has none."""
+        learned = dict.fromkeys(part.family for part in spec.parts if variant_of(part).learned)
+        if not learned:
             return "none"
-        checkpoint = self.checkpoints.get(spec.family)
-        return _weights_name(checkpoint) if checkpoint else "random"
+        if learned.keys() - self.checkpoints.keys():
+            return "random"
+        return " + ".join(_weights_name(self.checkpoints[family]) for family in learned)
 
     def described(self) -> dict[str, Any]:
         """What a record's key says of the data."""
@@ -121,8 +124,7 @@ class Setting:
         """Everything for one cell, its feature maps made if it reads any; CellMissing for what cannot be had."""
         if self.weights(spec) == "random" and not self.allow_random:
             raise CellMissing("no trained weights: pass --checkpoint, or --allow-random to run it untrained")
-        checkpoint = self.checkpoints.get(spec.family)
-        maps = self._maps(spec, checkpoint)
+        maps = self._maps(spec)
         return Ground(
             reranker=str(spec),
             dataset_name=self.prepared.dataset.name,
@@ -131,36 +133,56 @@ class Setting:
             maps=str(maps) if maps else None,
             shortlist_file=str(self.shortlist_file),
             shortlist=self.shortlist,
-            checkpoint=str(checkpoint) if checkpoint else None,
+            checkpoints={one: str(path) for one, path in self.checkpoints.items() if one in spec.families},
             allow_random=self.allow_random,
             seed=self.surroundings.seed,
         )
 
-    def _maps(self, spec: Spec, checkpoint: Path | None) -> Path | None:
-        variant = variant_of(spec)
-        if variant.inputs.dense is None:
+    def _maps(self, spec: Spec) -> Path | None:
+        """The folder of the feature maps that its parts read, None when they read none."""
+        read = {
+            (variant_of(part).backbone, self.checkpoints.get(part.family))
+            for part in spec.parts
+            if variant_of(part).inputs.dense is not None
+        }
+        if not read:
             return None
-        if variant.backbone not in BACKBONES:
+        if len(read) > 1:
+            raise CellMissing("its parts read the feature maps of different backbones")
+        ((backbone, checkpoint),) = read
+        if backbone not in BACKBONES:
             raise CellMissing("it reads the feature maps of a backbone of its own, which the suite does not have")
-        maps = Maps(variant.backbone, checkpoint, self.surroundings.seed)
-        return prepare_maps(self.prepared, maps, progress=progress)
+        return prepare_maps(self.prepared, Maps(backbone, checkpoint, self.surroundings.seed), progress=progress)
 
 
 def checkpoints_of(given: list[str], specs: list[Spec]) -> dict[str, Path]:
-    """FAMILY=PATH pairs; BenchError when one is malformed, unused or not there."""
+    """FAMILY=PATH pairs, PATH a checkpoint's file, its folder, or `hf:OWNER/NAME`, which is fetched here.
+
+    A folder with the weights in one file stands for that file. BenchError when a pair is malformed, unused or not
+    there; RerankError for a folder without weights, and for what the hub does not give.
+    """
+    families = list(dict.fromkeys(family for spec in specs for family in spec.families))
     found = {}
     for pair in given:
         family, _, path = pair.partition("=")
-        if not path or family not in {spec.family for spec in specs} or not Path(path).is_file():
+        known = family in families
+        if not path or not known or not (path.startswith(hub.PREFIX) or Path(path).exists()):
             raise BenchError(
                 f"--checkpoint {pair}",
-                wanted="FAMILY=PATH with a re-ranker of this run and a file that exists",
-                cure=f"Families of this run: {', '.join(spec.family for spec in specs)}.",
+                wanted="FAMILY=PATH with a re-ranker of this run and a file or folder that exists, "
+                f"or FAMILY={hub.PREFIX}OWNER/NAME",
+                cure=f"Families of this run: {', '.join(families)}.",
             )
-        found[family] = Path(path)
+        checkpoint = hub.fetch(path) if path.startswith(hub.PREFIX) else Path(path)
+        files = checkpoint_files(checkpoint)
+        found[family] = files[0] if len(files) == 1 else checkpoint
     return found
 
 
 def _weights_name(checkpoint: Path) -> str:
-    with checkpoint.open("rb") as file:
-        return f"{checkpoint.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    """The checkpoint's name, and one hash over its files, one after the other."""
+    digest = hashlib.sha256()
+    for path in checkpoint_files(checkpoint):
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return f"{checkpoint.name} sha256:{digest.hexdigest()[:12]}"

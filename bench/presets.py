@@ -6,7 +6,7 @@ from bench.console import output, run
 from bench.cost import describe_inputs
 from bench.reporting.numbers import count
 from bench.reporting.tables import Cell, Column, Table, missing
-from rerankers.registry import names, variants
+from rerankers.registry import Variant, names, variants
 
 COLUMNS = (
     Column("re-ranker"),
@@ -14,12 +14,13 @@ COLUMNS = (
     Column("kind"),
     Column("parameters", count),
     Column("one query against one candidate"),
-    Column("published blend or sum"),
+    Column("published blend, sum, windows"),
     Column("source"),
 )
 CAPTION = (
     "The first variant of a family is what its bare name stands for. Parameters leave the backbone out. "
-    "`+blend=W/T` sorts by W * similarity + (1 - W) * sigmoid(T * score), `+sum=R` by similarity + R * score."
+    "`+blend=W/T` sorts by W * similarity + (1 - W) * sigmoid(T * score), `+sum=R` by similarity + R * score; "
+    "`+slide=N/K/S` slides windows of K, S apart, over the first N candidates."
 )
 UNJOINED = "none is published: the scores alone decide, or `+blend=W/T` and `+sum=R` with weights of your own"
 
@@ -44,14 +45,18 @@ def _row(family: str, name: str) -> tuple[Cell, ...]:
         Cell(reranker.kind),
         Cell(0 if network is None else sum(parameter.numel() for parameter in network.parameters())),
         Cell(describe_inputs(variant.inputs) or "nothing"),
-        _joined(variant.blend, variant.sum),
+        _published(variant),
         Cell(variant.source),
     )
 
 
-def _joined(blend: tuple[float, float] | None, ratio: float | None) -> Cell:
-    said = [] if blend is None else [f"+blend={blend[0]:g}/{blend[1]:g}"]
-    said += [] if ratio is None else [f"+sum={ratio:g}"]
+def _published(variant: Variant) -> Cell:
+    settings = {
+        "blend": variant.blend,
+        "sum": None if variant.sum is None else (variant.sum,),
+        "slide": variant.slide,
+    }
+    said = [f"+{name}={'/'.join(f'{one:g}' for one in given)}" for name, given in settings.items() if given is not None]
     return Cell(", ".join(said)) if said else missing(UNJOINED)
 
 

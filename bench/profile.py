@@ -17,7 +17,7 @@ from bench.places import DEFAULT_RECORDS, records_folder
 from bench.provenance import Surroundings, command_line
 from bench.reporting import cost_table
 from bench.results import CostKey, Record, ResultStore
-from rerankers.registry import DTYPES, Spec, parse, variant_of
+from rerankers.registry import DTYPES, SYNTAX, Spec, inputs_of, parse
 
 #: The cells of the default comparison, each at its published size.
 DEFAULT = (
@@ -44,7 +44,7 @@ DEFAULT = (
 
 
 def main(
-    rerankers: Annotated[str, typer.Option(help="Comma-separated: family[:variant].")] = ",".join(DEFAULT),
+    rerankers: Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")] = ",".join(DEFAULT),
     candidates: Annotated[int, typer.Option(help="Candidates of the one query.", min=1)] = 100,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     dtypes: Annotated[
@@ -80,7 +80,7 @@ def main(
             device=device,
             dtype=dtype,
             candidates=candidates,
-            inputs=describe_inputs(variant_of(spec).inputs),
+            inputs=describe_inputs(inputs_of(spec)),
         )
         task = CostTask(str(spec), key.device, key.dtype, candidates, seed, warmup, runs, budget)
 

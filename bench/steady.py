@@ -98,7 +98,8 @@ def change(expected: Tensor, found: Tensor) -> Change:
     places = [torch.argsort(order).numpy() for order in orders]
     tau = 1.0 if len(expected) < 2 else float(kendalltau(*places).statistic)
     left = set(orders[0][:TOP].tolist()) - set(orders[1][:TOP].tolist())
-    return Change(tau, len(left), not torch.equal(*orders), float((expected - found).abs().max()))
+    moved = torch.where(expected == found, 0, expected - found)  # what no window reached is -inf in both
+    return Change(tau, len(left), not torch.equal(*orders), float(moved.abs().max()))
 
 
 def summary(changes: list[Change]) -> dict[str, float]:

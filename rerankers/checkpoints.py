@@ -1,16 +1,17 @@
 """Checkpoints of official implementations and our own, read without running code from them.
 
 Containers seen in the world: safetensors; torch.save of a state dict, bare or under one of CONTAINERS, beside
-optimiser states and numpy scalars.
+optimiser states and numpy scalars; folders that Hugging Face's Trainer writes, whole or in shards.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 import pickle
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -24,32 +25,71 @@ from rerankers.errors import RerankError
 CONTAINERS = ("state", "state_dict", "model_state", "model_state_dict", "model")
 
 
+#: What holds the weights in a checkpoint folder, best first.
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
 def load_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint file, with its own keys, on the CPU.
+    """The state dict in a checkpoint file or folder, with its own keys, on the CPU. See `checkpoint_files`.
 
     Raises RerankError for a missing or damaged file, one with objects other than tensors and plain
-    numbers, or one without a state dict.
+    numbers, or one without a state dict, and for shards that are not what their index says.
     """
     path = Path(path)
-    if not path.is_file():
-        raise RerankError(f"no file {path}", wanted="a checkpoint", cure="Check the path, or fetch the checkpoint.")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from error
-    try:
-        with torch.serialization.safe_globals(_numpy_types()):
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    index = _index_in(path)
+    if index is None:
+        (file,) = checkpoint_files(path)
+        return _load_file(file)
+    shard_of = _weight_map(index)
+    state: dict[str, Tensor] = {}
+    for file in checkpoint_files(path):
+        shard = _load_file(file)
+        strays = sorted(name for name in shard if shard_of.get(name) != file.name)
+        if strays:
+            raise RerankError(
+                f"{file} holds {', '.join(strays[:8])}",
+                wanted=f"the keys that {index.name} says it holds",
+                cure="Fetch the folder again.",
+            )
+        state |= shard
+    if absent := sorted(shard_of.keys() - state.keys()):
         raise RerankError(
-            f"{path} holds an object that is refused ({_first_line(error)})",
-            wanted="tensors, numbers, strings, lists and dictionaries",
-            cure="Convert it to safetensors on a machine that trusts its author.",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise _damaged(path, error) from error
-    return _unwrapped(stored, path)
+            f"the shards in {path} without {', '.join(absent[:8])}",
+            wanted=f"every key of {index.name}",
+            cure="Fetch the folder again.",
+        )
+    return state
+
+
+def checkpoint_files(path: Path) -> list[Path]:
+    """The files that `load_state` reads weights from: `path` itself, or what a checkpoint folder holds.
+
+    Of a folder: the first there of WEIGHT_FILES, each whole or else in the shards of its `.index.json`.
+    Raises RerankError when there is no such file or shard, or when a shard is not a file of that folder.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise RerankError(f"no file {path}", wanted="a checkpoint", cure="Check the path, or fetch the checkpoint.")
+    if (index := _index_in(path)) is None:
+        whole = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
+        if whole is None:
+            held = sorted(entry.name for entry in path.iterdir())
+            raise RerankError(
+                f"{path} holds {', '.join(held[:8]) or 'nothing'}{', ...' if len(held) > 8 else ''}",
+                wanted=f"{' or '.join(WEIGHT_FILES)}, or its {WEIGHT_FILES[0]}.index.json and shards",
+                cure="Pass the folder of one checkpoint, or the file with its weights.",
+            )
+        return [whole]
+    files = [path / name for name in sorted(set(_weight_map(index).values()))]
+    if absent := [file.name for file in files if not file.is_file()]:
+        raise RerankError(
+            f"{path} without {', '.join(absent[:8])}",
+            wanted=f"the shards that {index.name} names",
+            cure="Fetch the folder again.",
+        )
+    return files
 
 
 def load_into(
@@ -83,6 +123,57 @@ def load_into(
             cure="Choose the variant that this checkpoint was trained as.",
         )
     module.load_state_dict(given)
+
+
+def _index_in(folder: Path) -> Path | None:
+    """The index of a folder whose weights are in shards; None where they are whole, or not there."""
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return None
+        if (index := folder / f"{name}.index.json").is_file():
+            return index
+    return None
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Key -> name of the shard that holds it. Every name is one of a file beside the index."""
+    try:
+        stored = json.loads(index.read_text(encoding="utf8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(index, error) from error
+    shard_of = stored.get("weight_map") if isinstance(stored, dict) else None
+    if not isinstance(shard_of, dict) or not shard_of or not all(isinstance(name, str) for name in shard_of.values()):
+        raise RerankError(f"{index} without a weight map", wanted="key -> shard", cure="Fetch the folder again.")
+    # Windows' rules see both kinds of slash, and drives
+    if outside := sorted(
+        {name for name in shard_of.values() if PureWindowsPath(name).name != name or name in ("", "..")}
+    ):
+        raise RerankError(
+            f"{index} names {', '.join(map(repr, outside[:8]))}",
+            wanted="shards in the same folder",
+            cure="Do not trust this checkpoint.",
+        )
+    return shard_of
+
+
+def _load_file(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise _damaged(path, error) from error
+    try:
+        with torch.serialization.safe_globals(_numpy_types()):
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RerankError(
+            f"{path} holds an object that is refused ({_first_line(error)})",
+            wanted="tensors, numbers, strings, lists and dictionaries",
+            cure="Convert it to safetensors on a machine that trusts its author.",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    return _unwrapped(stored, path)
 
 
 def _unwrapped(stored: Any, path: Path) -> dict[str, Tensor]:

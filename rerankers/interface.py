@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rerankers.errors import RerankError
 
@@ -54,7 +55,7 @@ class Features:
                 return None if value is None else value[images]
             if isinstance(images, slice):
                 return value[images]
-            chosen = torch.arange(len(value))[images]
+            chosen = torch.arange(len(value))[images.cpu()]
             return tuple(value[int(i)] for i in chosen)
 
         return Features(**{f.name: take(getattr(self, f.name)) for f in fields(self)})
@@ -104,11 +105,15 @@ def best_first(key: Tensor) -> Tensor:
     return torch.argsort(key, dim=-1, descending=True, stable=True)
 
 
-class Reranker(ABC):
-    """Orders the candidates of one query.
+#: A query, its candidates in first-stage order and their similarities (k,): what one list is ranked from.
+Given: TypeAlias = tuple[Features, Features, Tensor]
 
-    A subclass names the fields it `needs`, whether it is pair-wise or list-wise, and gives `score`.
-    Checking, sorting and ties are settled here once.
+
+class Reranker(ABC):
+    """Orders the candidates of one query, or of several.
+
+    A subclass names the fields it `needs`, whether it is pair-wise or list-wise, and gives `score`; or `scores` too,
+    where several lists are quicker together. Checking, sorting and ties are settled here once.
     """
 
     needs: Sequence[str] = ()
@@ -116,6 +121,8 @@ class Reranker(ABC):
     #: How many local descriptors it reads, strongest first; None: as many as there are.
     query_locals: int | None = None
     candidate_locals: int | None = None
+    #: How many candidates it sees at once; those behind keep their first-stage place. None: as many as there are.
+    window: int | None = None
     #: Pairs scored at once, by those that score several; None: as many as suit the device.
     at_once: int | None = None
     #: What matrix products are computed in; the scores come out as float32.
@@ -127,9 +134,19 @@ class Reranker(ABC):
     def score(self, query: Features, candidates: Features) -> Tensor:
         """Scores (k,) of the k candidates for the one image in `query`; higher is better."""
 
+    def scores(self, lists: Sequence[tuple[Features, Features]]) -> list[Tensor]:
+        """`score` of several lists, whose lengths may differ."""
+        return [self.score(query, candidates) for query, candidates in lists]
+
     def sort_key(self, query: Features, candidates: Features, similarity: Tensor) -> Tensor:
         """What the candidates are sorted by, (k,); `score` unless first-stage similarities (k,) join in."""
         return self.score(query, candidates)
+
+    def sort_keys(self, lists: Sequence[Given]) -> list[Tensor]:
+        """`sort_key` of several lists; `scores` where no subclass lets the similarities join in."""
+        if type(self).sort_key is Reranker.sort_key:
+            return self.scores([(query, candidates) for query, candidates, _ in lists])
+        return [self.sort_key(*one) for one in lists]
 
     def closed_form(self, query: Features, candidates: Features) -> Flops | None:
         """FLOPs of `score` on inputs of these shapes; None where no formula holds."""
@@ -145,41 +162,67 @@ class Reranker(ABC):
         query: one image. candidates: k images in first-stage order. similarity: (k,), descending.
         Raises RerankError when a needed field is missing, misshapen or not finite.
         """
-        query, candidates = self.readable(query, candidates)
-        if similarity.shape != (len(candidates),):
-            raise RerankError(
-                f"similarity of shape {tuple(similarity.shape)} for {len(candidates)} candidates",
-                wanted="one first-stage similarity a candidate",
-                cure="Pass the row of the shortlist that belongs to these candidates.",
-            )
-        if len(candidates) == 0:
-            return Ranking(torch.empty(0, dtype=torch.int64), torch.empty(0))
-        reduced = self.dtype is not torch.float32
-        with torch.inference_mode(), torch.autocast(_device(query, self.needs), self.dtype, enabled=reduced):
-            key = self.sort_key(query, candidates, similarity)
-        key = key.float() if reduced else key
-        if key.shape != (len(candidates),) or bool(torch.isnan(key).any()):
-            raise RerankError(
-                f"{type(self).__name__} gave scores of shape {tuple(key.shape)} with {int(torch.isnan(key).sum())} NaN",
-                wanted=f"{len(candidates)} numbers",
-                cure="The checkpoint or the descriptors are damaged: check both.",
-            )
-        return Ranking(best_first(key), key)
+        return self.rankings([(query, candidates, similarity)])[0]
+
+    def rankings(self, lists: Sequence[Given]) -> list[Ranking]:
+        """`ranking` of several lists, whose lengths may differ."""
+        for query, candidates, similarity in lists:
+            self.readable(query, candidates)
+            if similarity.shape != (len(candidates),):
+                raise RerankError(
+                    f"similarity of shape {tuple(similarity.shape)} for {len(candidates)} candidates",
+                    wanted="one first-stage similarity a candidate",
+                    cure="Pass the row of the shortlist that belongs to these candidates.",
+                )
+        keys = iter(self.keys([one for one in lists if len(one[1])]))
+        found = [next(keys) if len(candidates) else torch.empty(0) for _, candidates, _ in lists]
+        return [Ranking(best_first(key), key) for key in found]
 
     def rank(self, query: Features, candidates: Features, similarity: Tensor) -> Tensor:
         """Positions (k,) of the candidates, best first. See `ranking`."""
         return self.ranking(query, candidates, similarity).order
 
-    def readable(self, query: Features, candidates: Features) -> tuple[Features, Features]:
-        """Both sides cut to what this re-ranker reads, or a RerankError."""
-        if len(query) != 1:
-            raise RerankError(
-                f"{len(query)} queries", wanted="one query a call", cure="Slice the features: features[i:i + 1]."
-            )
+    def keys(self, lists: Sequence[Given]) -> list[Tensor]:
+        """What checked lists, none of them empty, are sorted by: `sort_keys` of what is read, -inf behind the window.
+
+        For re-rankers made of re-rankers; others call `rankings`. RerankError when the keys are misshapen or NaN.
+        """
+        if not lists:
+            return []
+        read = [(*self.cut(query, candidates), similarity[: self.window]) for query, candidates, similarity in lists]
+        reduced = self.dtype is not torch.float32
+        with torch.inference_mode(), torch.autocast(_device(read[0][0], self.needs), self.dtype, enabled=reduced):
+            keys = self.sort_keys(read)
+        for key, (_, candidates, _) in zip(keys, read, strict=True):
+            if key.shape != (len(candidates),) or bool(torch.isnan(key).any()):
+                raise RerankError(
+                    f"{type(self).__name__} gave scores of shape {tuple(key.shape)}"
+                    f" with {int(torch.isnan(key).sum())} NaN",
+                    wanted=f"{len(candidates)} numbers",
+                    cure="The checkpoint or the descriptors are damaged: check both.",
+                )
+        if reduced:
+            keys = [key.float() for key in keys]
+        if self.window is None:
+            return keys
+        behind = [len(similarity) - len(key) for key, (_, _, similarity) in zip(keys, lists, strict=True)]
+        return [pad(key, (0, count), value=float("-inf")) for key, count in zip(keys, behind, strict=True)]
+
+    def cut(self, query: Features, candidates: Features) -> tuple[Features, Features]:
+        """Both sides cut to what this re-ranker reads."""
         if self.query_locals is not None:
             query = query.truncated(self.query_locals)
         if self.candidate_locals is not None:
             candidates = candidates.truncated(self.candidate_locals)
+        return query, candidates if self.window is None else candidates[: self.window]
+
+    def readable(self, query: Features, candidates: Features) -> tuple[Features, Features]:
+        """Both sides cut to what this re-ranker reads, or a RerankError."""
+        if len(query) != 1:
+            raise RerankError(
+                f"{len(query)} queries", wanted="one query a list", cure="Slice the features: features[i:i + 1]."
+            )
+        query, candidates = self.cut(query, candidates)
         for side, features in (("query", query), ("candidates", candidates)):
             check(features, self.needs, side)
         for name in ("global_", "local"):

@@ -1,7 +1,14 @@
 """Names -> re-rankers.
 
-A re-ranker is asked for as `family[:variant][+blend[=W/T]]` or `family[:variant][+sum[=R]]`, e.g. `none`,
-`ransac:homography`, `ames:dinov2+blend`, `cvnet+sum` (both with the published weights) or `ransac+blend=0.5/0.02`.
+A re-ranker is asked for as `family[:variant]`, then, if wanted,
+
+- `+blend[=W/T]` or `+sum[=R]`: the first-stage similarity joins in, with these weights;
+- `+slide[=N/K/S[/schedule]]`: windows of K slide over the first N candidates, S apart (list-wise re-rankers only).
+
+Numbers that are left out are the published ones: `none`, `ransac:homography`, `ames:dinov2+blend`, `cvnet+sum`,
+`ransac+blend=0.5/0.02`, `sg-rerank+slide=400/100/50/start-to-end`. `A+then+B` is a chain: B re-ranks the order that A
+gives, as in `sg-rerank+then+ransac`; chains may be longer.
+
 Another package adds a family by an entry point in the group `rerankers`, whose name is the family and whose
 value is a module with a `VARIANTS` dictionary, the default variant first.
 """
@@ -11,15 +18,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache, reduce
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from rerankers.compose import Blend, Sum
+from rerankers.compose import Blend, Chain, Slide, Sum, Windows
 from rerankers.errors import RerankError
 from rerankers.interface import Reranker
 
@@ -38,17 +46,26 @@ BUILT_IN = {
 }
 
 
-_REQUEST = re.compile(
-    r"(?P<family>[\w-]+)(?::(?P<variant>[\w.-]+))?"
-    r"(?:\+(?P<join>blend|sum)|\+blend=(?P<weight>[\d.]+)/(?P<temperature>[\d.]+)|\+sum=(?P<ratio>[\d.]+))?"
+#: How a re-ranker is asked for, in one line of help.
+SYNTAX = (
+    "family[:variant], then nothing, +blend[=W/T] or +sum[=R], then nothing or +slide[=N/K/S]; A+then+B for a chain"
 )
+
+_NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
+_PART = re.compile(
+    r"(?P<family>[\w-]+)(?::(?P<variant>[\w.-]+))?"
+    rf"(?:(?P<blend>\+blend(?:=(?P<weight>{_NUMBER})/(?P<temperature>{_NUMBER}))?)"
+    rf"|(?P<sum>\+sum(?:=(?P<ratio>{_NUMBER}))?))?"
+    r"(?P<slide>\+slide(?:=(?P<length>\d+)/(?P<window>\d+)/(?P<stride>\d+)(?:/(?P<schedule>[a-z-]+))?)?)?"
+)
+_THEN = "+then+"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """Sizes of one query's inputs in the published setting; None for what is not read.
 
-    dense: (C, H, W) of a feature map.
+    dense: (C, H, W) of a feature map. scales: how many indices the field `scale` holds; None when it holds pixels.
     """
 
     query_locals: int | None = None
@@ -56,6 +73,7 @@ class Inputs:
     local_dim: int | None = None
     global_dim: int | None = None
     dense: tuple[int, int, int] | None = None
+    scales: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +85,7 @@ class Variant:
     load: reads an official checkpoint into it; None for a method without weights.
     blend: published (weight of the global similarity, temperature), if any.
     sum: published share of the score that is added to the global similarity, if any.
+    slide: published (length, window, stride) of sliding windows, if any.
     backbone: whose feature maps of an image it reads: "cvnet-r50", ...; None when it reads none.
     """
 
@@ -77,6 +96,7 @@ class Variant:
     load: Callable[[Reranker, Path], None] | None = None
     blend: tuple[float, float] | None = None
     sum: float | None = None
+    slide: tuple[int, int, int] | None = None
     backbone: str | None = None
 
     @property
@@ -86,16 +106,35 @@ class Variant:
 
 @dataclass(frozen=True)
 class Spec:
-    """A parsed request for a re-ranker."""
+    """A parsed request for a re-ranker. then: what re-ranks its order, in a chain."""
 
     family: str
     variant: str
     blend: tuple[float, float] | None = None
     sum: float | None = None
+    slide: Windows | None = None
+    then: Spec | None = None
 
     def __str__(self) -> str:
-        blended = "" if self.blend is None else f"+blend={self.blend[0]:g}/{self.blend[1]:g}"
-        return f"{self.family}:{self.variant}{blended}" + ("" if self.sum is None else f"+sum={self.sum:g}")
+        """The request with every number, which parses to this Spec again."""
+        text = f"{self.family}:{self.variant}"
+        if self.blend is not None:
+            text += f"+blend={'/'.join(map(_text, self.blend))}"
+        if self.sum is not None:
+            text += f"+sum={_text(self.sum)}"
+        if self.slide is not None:
+            text += f"+slide={self.slide}"
+        return text if self.then is None else f"{text}{_THEN}{self.then}"
+
+    @property
+    def parts(self) -> tuple[Spec, ...]:
+        """The links of a chain, each by itself; a re-ranker that is no chain is its only part."""
+        return (replace(self, then=None), *(self.then.parts if self.then else ()))
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Of all parts, each once."""
+        return tuple(dict.fromkeys(part.family for part in self.parts))
 
 
 def names() -> list[str]:
@@ -113,44 +152,73 @@ def variants(family: str) -> Mapping[str, Variant]:
 
 def parse(request: str) -> Spec:
     """The Spec of a request such as `ames:dinov2+blend=0.55/0.3`; RerankError when it names nothing that exists."""
-    found = _REQUEST.fullmatch(request.strip())
+    *parts, last = (_part(request, text) for text in request.strip().split(_THEN))
+    return reduce(lambda chain, part: replace(part, then=chain), reversed(parts), last)
+
+
+def _part(request: str, text: str) -> Spec:
+    """One link of the request."""
+    found = _PART.fullmatch(text)
     if not found:
-        raise RerankError(
-            f"re-ranker {request!r}",
-            wanted="family[:variant], then nothing, +blend, +blend=W/T, +sum or +sum=R",
-            cure=f"Families are {', '.join(names())}.",
-        )
+        raise RerankError(f"re-ranker {request!r}", wanted=SYNTAX, cure=f"Families are {', '.join(names())}.")
     family, variant = found["family"], found["variant"]
     known = variants(family)
     variant = variant or next(iter(known))
     if variant not in known:
         raise _unknown(f"variant of {family}", variant, known)
-    if found["ratio"]:
-        return Spec(family, variant, sum=_number(request, found["ratio"]))
-    if found["weight"]:
-        return Spec(family, variant, (_number(request, found["weight"]), _number(request, found["temperature"])))
-    join, blend, share = found["join"], known[variant].blend, known[variant].sum
-    if join is None:
-        return Spec(family, variant)
-    if (blend if join == "blend" else share) is None:
-        example = {"blend": "+blend=0.5/0.1", "sum": "+sum=0.5"}[join]
-        raise RerankError(
-            f"{request!r} without weights",
-            wanted=f"weights of the {join}, for none are published for this variant",
-            cure=f"Write them: {family}:{variant}{example}.",
-        )
-    return Spec(family, variant, blend=blend) if join == "blend" else Spec(family, variant, sum=share)
+    published = {"blend": known[variant].blend, "sum": known[variant].sum, "slide": known[variant].slide}
+    given = {
+        "blend": found["weight"] and (_number(request, found["weight"]), _number(request, found["temperature"])),
+        "sum": found["ratio"] and _number(request, found["ratio"]),
+        "slide": found["length"] and tuple(int(found[name]) for name in ("length", "window", "stride")),
+    }
+    settings: dict[str, Any] = {
+        name: published[name] if value is None else value for name, value in given.items() if found[name]
+    }
+    for name, value in settings.items():
+        if value is None:
+            example = {"blend": "+blend=0.5/0.1", "sum": "+sum=0.5", "slide": "+slide=400/100/50"}[name]
+            raise RerankError(
+                f"{request!r} without numbers",
+                wanted=f"those of the {name}, for none are published for this variant",
+                cure=f"Write them: {family}:{variant}{example}.",
+            )
+    if "slide" in settings:
+        length, window, stride = settings["slide"]
+        settings["slide"] = Windows(length, window, stride, found["schedule"] or Windows.schedule)
+    return Spec(family, variant, **settings)
 
 
 def variant_of(spec: Spec) -> Variant:
-    """The Variant that a Spec names."""
+    """The Variant that a Spec names; that of its first part, for a chain."""
     return variants(spec.family)[spec.variant]
+
+
+def inputs_of(spec: Spec) -> Inputs:
+    """What a whole Spec reads: the most local descriptors that a part reads, and the one size of all else.
+
+    What is not learned reads descriptors of any size, so learned parts decide. RerankError for a chain whose parts
+    read descriptors of different sizes.
+    """
+    found: dict[str, Any] = {}
+    known = [variant_of(part) for part in spec.parts]
+    for field in fields(Inputs):
+        sizes = {getattr(one.inputs, field.name) for one in known if one.learned} - {None}
+        sizes = sizes or {getattr(one.inputs, field.name) for one in known} - {None}
+        if len(sizes) > 1 and not field.name.endswith("_locals"):
+            raise RerankError(
+                f"{spec}, whose parts read {field.name.replace('_', ' ')} {' and '.join(map(str, sorted(sizes)))}",
+                wanted="one size of descriptors",
+                cure="Choose variants for the same descriptors.",
+            )
+        found[field.name] = max(sizes, default=None)
+    return Inputs(**found)
 
 
 def build(
     request: str | Spec,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Mapping[str, Path] | None = None,
     allow_random: bool = False,
     seed: int = 0,
     dtype: str = "float32",
@@ -158,35 +226,75 @@ def build(
 ) -> Reranker:
     """A re-ranker ready to score, in evaluation mode.
 
-    checkpoint: official or own weights. A learned re-ranker without them raises RerankError, unless
-    `allow_random` says that random weights drawn from `seed` will do (for measuring cost).
+    checkpoint: official or own weights; by family, for a chain of several. A learned re-ranker without them raises
+    RerankError, unless `allow_random` says that random weights drawn from `seed` will do (for measuring cost).
     dtype: one of DTYPES; what matrix products are computed in. at_once: pairs scored at once.
     """
     if dtype not in DTYPES:
         raise _unknown("dtype", dtype, DTYPES)
     spec = parse(request) if isinstance(request, str) else request
-    variant = variant_of(spec)
+    checkpoints = _by_family(spec, checkpoint)
+
+    def built(part: Spec) -> Reranker:
+        reranker = _single(part, checkpoints.get(part.family), allow_random=allow_random, seed=seed)
+        reranker.dtype, reranker.at_once = DTYPES[dtype], at_once
+        return _composed(part, reranker)
+
+    return reduce(Chain, map(built, spec.parts))
+
+
+def _by_family(spec: Spec, checkpoint: Path | Mapping[str, Path] | None) -> Mapping[str, Path]:
+    """Checkpoints by family; RerankError for those that no part of the Spec takes, or that several might."""
+    learned = list(dict.fromkeys(part.family for part in spec.parts if variant_of(part).learned))
+    if checkpoint is None or isinstance(checkpoint, Mapping):
+        given = checkpoint or {}
+    elif len(learned) > 1:
+        raise RerankError(
+            f"one checkpoint for {spec}",
+            wanted=f"those of {' and '.join(learned)}",
+            cure="Pass a mapping from families to checkpoints.",
+        )
+    else:
+        given = {learned[0] if learned else spec.family: checkpoint}
+    for family in given:
+        if family not in learned:
+            reason = "it has no weights" if family in spec.families else f"{family} is no part of it"
+            raise RerankError(f"a checkpoint for {spec}", wanted=f"none: {reason}", cure="Leave the checkpoint out.")
+    return given
+
+
+def _single(part: Spec, checkpoint: Path | None, *, allow_random: bool, seed: int) -> Reranker:
+    """The re-ranker of one part, with its weights, before anything is composed."""
+    variant = variant_of(part)
     if variant.learned and checkpoint is None and not allow_random:
         raise RerankError(
-            f"no trained weights for {spec}",
+            f"no trained weights for {part}",
             wanted="a checkpoint, or leave to use random weights",
             cure="Pass --checkpoint FAMILY=PATH, or --allow-random to run it all the same.",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reranker = variant.make()
-    if checkpoint is not None:
-        if variant.load is None:
-            raise RerankError(
-                f"a checkpoint for {spec}", wanted="none: it has no weights", cure="Leave the checkpoint out."
-            )
+    if checkpoint is not None and variant.load is not None:
         variant.load(reranker, checkpoint)
     if (network := reranker.module()) is not None:
         network.eval().requires_grad_(False)
-    reranker.dtype, reranker.at_once = DTYPES[dtype], at_once
-    if spec.blend is not None:
-        return Blend(reranker, weight=spec.blend[0], temperature=spec.blend[1])
-    return reranker if spec.sum is None else Sum(reranker, ratio=spec.sum)
+    return reranker
+
+
+def _composed(part: Spec, reranker: Reranker) -> Reranker:
+    """The re-ranker with what the part asks for around it; RerankError for windows that change nothing."""
+    if part.slide is not None and reranker.kind == "pair-wise":
+        raise RerankError(
+            f"sliding windows for {part.family}",
+            wanted="a list-wise re-ranker: scores of a pair-wise one do not depend on the window",
+            cure="Leave +slide out.",
+        )
+    if part.blend is not None:
+        reranker = Blend(reranker, weight=part.blend[0], temperature=part.blend[1])
+    if part.sum is not None:
+        reranker = Sum(reranker, ratio=part.sum)
+    return reranker if part.slide is None else Slide(reranker, **asdict(part.slide))
 
 
 @cache
@@ -200,6 +308,12 @@ def _number(request: str, text: str) -> float:
         return float(text)
     except ValueError as error:
         raise RerankError(f"{text!r} in {request!r}", wanted="a number", cure="Write e.g. +blend=0.55/0.3.") from error
+
+
+def _text(number: float) -> str:
+    """As short as it can be without becoming another number."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> RerankError:

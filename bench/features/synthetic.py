@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -14,6 +15,7 @@ from bench.errors import BenchError
 from rerankers.interface import Features
 
 NOISE = 0.5  # norm of what is added to a copied unit descriptor: a cosine of about 0.9
+LOG_SCALES = (math.log(2), math.log(32))  # of the smallest and the largest scale of a descriptor, in pixels
 JITTER = 0.5  # pixels of noise in the position of a copied descriptor
 CORNER = 0.15  # how far a corner of the view may move inwards, as a share of the image's side
 
@@ -27,6 +29,7 @@ def workload(
     global_dim: int | None,
     seed: int,
     dense: tuple[int, int, int] | None = None,
+    scales: int | None = None,
     inlier_share: float = 0.3,
     image_size: tuple[int, int] = (640, 480),
 ) -> tuple[Features, Features, Tensor]:
@@ -35,8 +38,8 @@ def workload(
     Local descriptors have unit length and are all valid, strongest first. In each candidate a share of them are
     noisy copies of the query's, seen through a random mild homography, as many as the query's number allows; the
     rest are random, as are their places in the image (width, height) in pixels. Global descriptors have unit
-    length. dense: (C, H, W) of feature maps; a candidate's is part the query's and part noise. Fields are None where
-    their dimension is.
+    length. dense: (C, H, W) of feature maps; a candidate's is part the query's and part noise. scales: how many indices stand for
+    scales, evenly in their logarithm; None leaves pixels. Fields are None where their dimension is.
     """
     if candidates < 1 or not 0 <= inlier_share <= 1:
         raise BenchError(
@@ -52,6 +55,9 @@ def workload(
         copies = min(round(inlier_share * candidate_locals), query_locals)
         views = [_view(generator, first, candidate_locals, copies, image_size) for _ in range(candidates)]
         fields = _tensors([first], image_size), _tensors(views, image_size)
+        if scales is not None:
+            for side in fields:
+                side["scale"] = _indices(side["scale"], scales)
     if dense is not None:
         maps = _maps(generator, candidates, dense, inlier_share)
         fields[0]["dense"], fields[1]["dense"] = maps[:1], maps[1:]
@@ -79,7 +85,7 @@ def _locals(generator: np.random.Generator, count: int, dim: int, size: tuple[in
     return {
         "local": _unit(generator, count, dim),
         "xy": generator.uniform(0, size, (count, 2)).astype(np.float32),
-        "scale": np.exp(generator.uniform(np.log(2), np.log(32), count)).astype(np.float32),
+        "scale": np.exp(generator.uniform(*LOG_SCALES, count)).astype(np.float32),
         "weight": np.sort(generator.uniform(0.02, 0.2, count))[::-1].astype(np.float32),
     }
 
@@ -103,6 +109,12 @@ def _homography(generator: np.random.Generator, size: tuple[int, int]) -> NDArra
     moved = corners + (1 - 2 * corners) * generator.uniform(0, CORNER, (4, 2)).astype(np.float32)
     sides = np.array(size, dtype=np.float32)
     return np.asarray(cv2.getPerspectiveTransform(corners * sides, moved * sides), dtype=np.float64)
+
+
+def _indices(scale: Tensor, count: int) -> Tensor:
+    """Which of `count` equal parts of the range of scales each lies in, in its logarithm."""
+    lowest, highest = LOG_SCALES
+    return ((scale.log() - lowest) / (highest - lowest) * count).long().clamp(0, count - 1)
 
 
 def _tensors(images: list[Locals], size: tuple[int, int]) -> dict[str, Tensor]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
-from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bench.features.store import LocalStore
-from bench.metrics.revisited import evaluate
 from bench.parity.case import Case, Verdict
-from bench.parity.given import Known, images, load, same_query, scores
-from bench.protocols import behind
+from bench.parity.given import BEHIND, Known, blended, images, load, maps_in_percent, same_query, scores, shortlists
 from rerankers.ames import Ames, AmesConfig
-from rerankers.compose import Blend
-from rerankers.interface import Features, Reranker
+from rerankers.interface import Features
 
 
 def forward(case: Case, *, normalize_input: bool = True) -> list[Verdict]:
@@ -59,8 +53,8 @@ def protocol(case: Case) -> list[Verdict]:
     queries = LocalStore(case.folder, case.inputs["query_file"])
     gallery = LocalStore(case.folder, case.inputs["gallery_file"])
     verdicts = []
-    for setting, moved in (("medium", ("junk",)), ("hard", ("junk", "easy"))):
-        ids, similarity = _shortlists(case, moved)
+    for setting, moved in BEHIND.items():
+        ids, similarity = shortlists(case, moved)
         inputs = [
             (
                 queries.features([query], locals=min(spec["query_sequence_len"], queries.length)),
@@ -72,8 +66,8 @@ def protocol(case: Case) -> list[Verdict]:
         verdicts.append(case.compare(f"local_sims_{setting}", sims.numpy()))
         for top in spec["top_k"]:
             runs = [(ames, query, candidates[:top]) for query, candidates in inputs]
-            fused, ranks = _blended(spec, ids, similarity, runs)
-            maps = [_maps(lists, spec["gnd"]) for lists in ranks]
+            fused, ranks = blended(product(spec["lamb"], spec["temp"]), ids, similarity, runs)
+            maps = [maps_in_percent(lists, spec["gnd"]) for lists in ranks]
             for name, value in (("fused", fused), ("ranks", ranks), ("map", maps)):
                 verdicts.append(case.compare(f"{name}_{setting}_top{top}", value))
     return verdicts
@@ -85,43 +79,10 @@ def ensemble(case: Case) -> list[Verdict]:
     verdicts = []
     for top in spec["top_k"]:
         runs = [(Known(row[:top]), images(1), images(top)) for row in scores]
-        fused, ranks = _blended(spec, case.inputs["shortlist_ids"], case.inputs["global_sims"], runs)
+        weights = product(spec["lamb"], spec["temp"])
+        fused, ranks = blended(weights, case.inputs["shortlist_ids"], case.inputs["global_sims"], runs)
         verdicts += [case.compare(f"fused_top{top}", fused), case.compare(f"ranks_top{top}", ranks)]
     return verdicts
-
-
-def _blended(
-    spec: Mapping[str, Any],
-    ids: np.ndarray,
-    similarity: np.ndarray,
-    runs: Sequence[tuple[Reranker, Features, Features]],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Blended scores (grid, queries, k) and lists of ids (grid, queries, n), over all weights and temperatures."""
-    fused, lists = [], []
-    for weight, temperature in product(spec["lamb"], spec["temp"]):
-        for (reranker, query, candidates), row, known in zip(runs, ids, torch.from_numpy(similarity), strict=True):
-            k = len(candidates)
-            ranking = Blend(reranker, weight=weight, temperature=temperature).ranking(query, candidates, known[:k])
-            fused.append(ranking.key.numpy())
-            lists.append(np.concatenate([row[:k][ranking.order.numpy()], row[k:]]))
-    return np.stack(fused).reshape(-1, len(ids), k), np.stack(lists).reshape(-1, *ids.shape)
-
-
-def _shortlists(case: Case, moved: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and similarities (queries, n), the images with the labels `moved` behind all others."""
-    lists = [
-        behind(ids, similarity, np.concatenate([truth[label] for label in moved]))
-        for ids, similarity, truth in zip(
-            case.inputs["shortlist_ids"], case.inputs["global_sims"], case.spec["protocol"]["gnd"], strict=True
-        )
-    ]
-    return np.stack([ids for ids, _ in lists]), np.stack([similarity for _, similarity in lists])
-
-
-def _maps(lists: np.ndarray, truths: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Easy, medium and hard mAP in percent, to the three decimals that the official code keeps."""
-    results = evaluate(lists, [SimpleNamespace(**truth) for truth in truths], divisor="shortlist")
-    return [round(100 * result.map, 3) for result in results.values()]
 
 
 def _ames(case: Case, *, normalize_input: bool = True) -> Ames:

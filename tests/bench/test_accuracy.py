@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,13 +11,16 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import torch
 import typer
+from safetensors.torch import save_file
 
-from bench import accuracy, churn, earn
+from bench import accuracy, churn, earn, ground
 from bench.errors import BenchError
 from bench.protocols import Policy
 from bench.results import ResultStore
 from rerankers import RerankError
+from rerankers.registry import parse
 from tests.support import ROOT
 
 MINI = "facades-mini"
@@ -156,6 +160,9 @@ def test_own_images_take_the_same_path(cache, tmp_path, box):
         ({"rerankers": "ames:dinov7"}, "unknown variant of ames"),
         ({"shortlist": 63}, "a shortlist of 63 from a gallery of 62 images"),
         ({"checkpoint": ["ames=nowhere.pt"]}, "FAMILY=PATH"),
+        ({"checkpoint": ["ransac=nowhere.pt"]}, "a file or folder that exists, or FAMILY=hf:OWNER/NAME"),
+        ({"checkpoint": ["ransac=hf:no-owner"]}, "checkpoint 'hf:no-owner'; wanted hf:OWNER/NAME"),
+        ({"checkpoint": ["ransac=hf:"]}, "checkpoint 'hf:'"),
         ({"training": "nothing", "local_descriptors": 33}, "unknown data set 'nothing'"),
     ],
 )
@@ -163,6 +170,44 @@ def test_bad_requests_say_what_was_seen_and_wanted(cache, tmp_path, changes, wor
     with pytest.raises((BenchError, RerankError), match=words):
         job(cache, tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []
+
+
+SPECS = [parse("ransac"), parse("rrt")]
+
+
+def test_checkpoints_are_files_folders_or_names_on_the_hub(tmp_path, monkeypatch):
+    weights = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(1)}, weights)
+    asked = []
+    monkeypatch.setattr(ground.hub, "fetch", lambda name: asked.append(name) or weights)
+    for given in (weights, tmp_path, "hf:owner/name", "hf:owner/name@v1=2"):
+        assert ground.checkpoints_of([f"rrt={given}"], SPECS) == {"rrt": weights}
+    assert asked == ["hf:owner/name", "hf:owner/name@v1=2"]
+    with pytest.raises(BenchError, match="Families of this run: ransac, rrt"):
+        ground.checkpoints_of(["ames=hf:owner/name"], SPECS)
+    assert len(asked) == 2
+    hashed = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    assert ground._weights_name(weights) == f"model.safetensors sha256:{hashed}"
+    weights.rename(tmp_path / "other.safetensors")
+    with pytest.raises(RerankError, match="holds other.safetensors"):
+        ground.checkpoints_of([f"rrt={tmp_path}"], SPECS)
+
+
+def test_the_name_of_a_checkpoint_in_shards_hashes_every_shard(tmp_path):
+    folder = tmp_path / "checkpoint-7"
+    folder.mkdir()
+    names = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    for key, name in names.items():
+        save_file({key: torch.zeros(1)}, folder / name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    assert ground.checkpoints_of([f"rrt={folder}"], SPECS) == {"rrt": folder}
+    both = b"".join((folder / name).read_bytes() for name in names.values())
+    before = ground._weights_name(folder)
+    assert before == f"checkpoint-7 sha256:{hashlib.sha256(both).hexdigest()[:12]}"
+    (folder / "optimizer.pt").write_bytes(b"state")
+    assert ground._weights_name(folder) == before
+    save_file({"b": torch.ones(1)}, folder / "model-2.safetensors")
+    assert ground._weights_name(folder) != before
 
 
 def test_a_folder_without_ground_truth(cache, tmp_path):

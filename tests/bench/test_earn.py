@@ -62,6 +62,21 @@ def test_both_lists_are_re_ranked(kind):
     assert len(gallery.asked) == (1 if kind is Quality else 2)
 
 
+def test_a_list_wise_re_ranker_gets_all_lists_at_once_and_equal_ones_once():
+    class Counted(ListWise):
+        def scores(self, lists):
+            self.seen = [len(candidates) for _, candidates in lists]
+            return super().scores(lists)
+
+    both, same = truth(easy=[1], hard=[2, 4], junk=[0]), truth(hard=[2, 4], junk=[0])
+    for labels, seen in ((both, [3, 3]), (same, [3])):
+        reranker, chosen = Counted(), candidates(3, labels)
+        found = rerank_query(reranker, QUERY, Gallery([0, 1, 2, 3, 4, 5]), chosen)
+        assert reranker.seen == seen
+        for name, positions in chosen.lists.items():
+            assert found.orders[name] == positions[::-1].tolist()  # better images are further behind
+
+
 @pytest.mark.parametrize("kind", [Quality, ListWise])
 def test_each_protocol_is_evaluated_on_the_list_that_is_for_it(kind):
     labels = truth(easy=[1], hard=[2], junk=[0])

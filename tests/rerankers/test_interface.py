@@ -32,6 +32,68 @@ def test_ranking_of_no_candidates_is_empty():
     assert Dot().rank(QUERY, none, torch.empty(0)).tolist() == []
 
 
+def test_candidates_behind_the_window_keep_their_place():
+    windowed = Dot()
+    windowed.window = 2
+    found = windowed.ranking(QUERY, CANDIDATES, SIMILARITY)
+    assert found.order.tolist() == [1, 0, 2, 3]
+    assert found.key.tolist() == [CANDIDATES.global_[0, 0], CANDIDATES.global_[1, 0], -torch.inf, -torch.inf]
+    query, candidates = windowed.readable(QUERY, CANDIDATES)
+    assert len(query) == 1 and len(candidates) == 2
+    for window in (4, 9, None):
+        windowed.window = window
+        assert windowed.rank(QUERY, CANDIDATES, SIMILARITY).tolist() == [1, 3, 0, 2]
+
+
+def test_what_is_not_seen_is_not_checked():
+    windowed = Dot()
+    windowed.window = 1
+    spoilt = Features(global_=torch.tensor([[1.0, 0.0], [torch.nan, 0.0]]))
+    assert windowed.rank(QUERY, spoilt, SIMILARITY[:2]).tolist() == [0, 1]
+
+
+LISTS = [
+    (QUERY, CANDIDATES, SIMILARITY),
+    (QUERY, CANDIDATES[:0], SIMILARITY[:0]),
+    (Features(global_=torch.tensor([[-1.0, 0.0]])), CANDIDATES[1:], SIMILARITY[1:]),
+]
+
+
+def test_several_lists_are_ranked_as_each_by_itself():
+    found = Dot().rankings(LISTS)
+    for one, ranking in zip(LISTS, found, strict=True):
+        alone = Dot().ranking(*one)
+        assert torch.equal(ranking.order, alone.order) and torch.equal(ranking.key, alone.key)
+    assert [len(ranking.order) for ranking in found] == [4, 0, 3]
+    assert Dot().rankings([]) == Dot().rankings(LISTS[:0]) == []
+
+
+def test_several_lists_are_scored_together_by_those_that_can():
+    class Together(Dot):
+        def scores(self, lists):
+            self.seen = [len(candidates) for _, candidates in lists]
+            return super().scores(lists)
+
+    together = Together()
+    together.rankings(LISTS)
+    assert together.seen == [4, 3]
+
+
+def test_a_sort_key_of_ones_own_is_used_for_every_list():
+    class Reversed(Dot):
+        def sort_key(self, query, candidates, similarity):
+            return -similarity
+
+    assert [one.order.tolist() for one in Reversed().rankings(LISTS)] == [[3, 2, 1, 0], [], [2, 1, 0]]
+
+
+def test_one_bad_list_of_several_is_named():
+    with pytest.raises(RerankError, match="2 queries"):
+        Dot().rankings([LISTS[0], (CANDIDATES[:2], CANDIDATES, SIMILARITY)])
+    with pytest.raises(RerankError, match="for 3 candidates"):
+        Dot().rankings([LISTS[0], (QUERY, CANDIDATES[:3], SIMILARITY)])
+
+
 def test_features_slice_index_and_truncate_every_field_they_have():
     features = Features(
         local=torch.arange(24.0).reshape(2, 3, 4),
