@@ -34,6 +34,12 @@ DEFAULT = (
     "rrt:rootsift",
     "r2former:rootsift",
     "cvnet",
+    "locore:tiny-rootsift",
+    "locore:small-rootsift",
+    "locore:base-rootsift",
+    "locore:rwkv-rootsift",
+    "locore:mamba-rootsift",
+    "sg-rerank+then+locore:small-rootsift",
 )
 
 

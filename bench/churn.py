@@ -32,6 +32,7 @@ DEFAULT = (
     "rrt:rootsift",
     "r2former:rootsift",
     "cvnet",
+    "locore:tiny-rootsift",
 )
 MEASURES = ("kendall_tau_mean", "kendall_tau_min", "left_top_10", "queries_changed", "score_change_max")
 

@@ -40,6 +40,11 @@ DEFAULT = (
     "r2former:deit-48",
     "r2former:768",
     "cvnet:r50",
+    "locore:tiny",
+    "locore:small",
+    "locore:base",
+    "locore:rwkv",
+    "locore:mamba",
 )
 
 

@@ -43,6 +43,7 @@ BUILT_IN = {
     "r2former": "rerankers.r2former",
     "cvnet": "rerankers.cvnet",
     "elvis": "rerankers.elvis",
+    "locore": "rerankers.locore",
 }
 
 

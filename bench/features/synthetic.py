@@ -38,8 +38,8 @@ def workload(
     Local descriptors have unit length and are all valid, strongest first. In each candidate a share of them are
     noisy copies of the query's, seen through a random mild homography, as many as the query's number allows; the
     rest are random, as are their places in the image (width, height) in pixels. Global descriptors have unit
-    length. dense: (C, H, W) of feature maps; a candidate's is part the query's and part noise. scales: how many indices stand for
-    scales, evenly in their logarithm; None leaves pixels. Fields are None where their dimension is.
+    length. dense: (C, H, W) of feature maps; a candidate's is part the query's and part noise. scales: how many
+    indices stand for scales, evenly in their logarithm; None leaves pixels. Fields are None where their dimension is.
     """
     if candidates < 1 or not 0 <= inlier_share <= 1:
         raise BenchError(

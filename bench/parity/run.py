@@ -18,7 +18,19 @@ log = logging.getLogger(__name__)
 Runner = Callable[[Case], list[Verdict]]
 
 #: One module a system; each offers RUNNERS, from the kind of a case to what runs it.
-SYSTEMS = ("ames", "cvnet", "cvnet_rank", "elvis", "gv", "metrics", "r2former", "rrt", "sg")
+SYSTEMS = (
+    "ames",
+    "cvnet",
+    "cvnet_rank",
+    "elvis",
+    "gv",
+    "locore",
+    "locore_protocol",
+    "metrics",
+    "r2former",
+    "rrt",
+    "sg",
+)
 
 
 @dataclass(frozen=True)

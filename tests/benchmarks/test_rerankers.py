@@ -22,6 +22,7 @@ from bench.measure import matmul_peak
 from rerankers import Features, Reranker
 from rerankers.registry import parse, variant_of
 from tests.benchmarks.conftest import Aims, Race
+from tests.rerankers.locore.naive_locore import naive_locore
 from tests.rerankers.naive_ames import naive_ames
 from tests.rerankers.naive_cvnet import naive_cvnet
 from tests.rerankers.naive_elvis import naive_elvis
@@ -51,6 +52,7 @@ PLAIN: Mapping[str, Plain] = {
     "cvnet": naive_cvnet,
     "elvis": naive_elvis,
     "sg-rerank": naive_superglobal,
+    "locore": naive_locore,  # transformers' own Longformer
 }
 
 
@@ -76,6 +78,11 @@ CASES = {
     "elvis:dinov2-100": Case(100),
     "elvis:dinov2": Case(20),
     "sg-rerank": Case(400, Aims(3, 30)),
+    "locore:tiny-sum": Case(100, Aims(1.5, 300)),
+    "locore:small-sum": Case(100, Aims(1.3, 350)),
+    "locore:base-sum": Case(100, Aims(1.3, 400)),
+    "locore:rwkv": Case(100),
+    "locore:mamba": Case(100),
 }
 
 
