@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.parity.case import Case, Verdict
 from bench.parity.given import load, scores
-from rerankers.interface import Features
+from rerankers.interface import ABSENT, Features
 from rerankers.locore.config import LocoreConfig, Pooling
 from rerankers.locore.entry import Lists, pool
 from rerankers.locore.reranker import Locore
@@ -108,12 +108,10 @@ def _images(given: dict[str, Tensor], number: int) -> tuple[Features, Features]:
     """Query and candidates of one list."""
 
     def features(side: str, pick: Any) -> Features:
-        local = given[f"{side}_local_features"][pick]
         globals_ = given.get(f"{side}_global_features")
         return Features(
-            # nothing is read of it where the case has none
-            global_=local.new_zeros(len(local), 1) if globals_ is None else globals_[pick].squeeze(-2),
-            local=local,
+            global_=ABSENT if globals_ is None else globals_[pick].squeeze(-2),
+            local=given[f"{side}_local_features"][pick],
             scale=given[f"{side}_local_scales"][pick],
             valid=given[f"{side}_local_mask"][pick] == 0,
         )

@@ -68,7 +68,7 @@ def _variant(
         ),
         load=load,
         blend=(0.5, 0.1) if published else None,
-        slide=(4 * window, window, window // 2) if window < 400 else None,
+        slide=(400, window, window // 2) if window < 400 else None,
     )
 
 

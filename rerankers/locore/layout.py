@@ -15,7 +15,7 @@ from torch import Tensor
 
 #: Rows of a block at most, and how much wider than a window the keys of a block may be: attention over a block costs
 #: its rows times its keys, read or not.
-BLOCK = 256
+BLOCK = 192
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,7 @@ class LocoreRecurrent(Locore):
 
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """FLOPs of one list; element-wise recurrences are none. See `flops`."""
-        return flops(self.config, self.joined(query, candidates[: self.window] if self.window else candidates))
+        return flops(self.config, self.joined(query, candidates))
 
 
 def flops(config: RecurrentConfig, lists: Lists) -> Flops:

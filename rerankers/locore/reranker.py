@@ -95,8 +95,7 @@ class Locore(Reranker):
         return found
 
     def closed_form(self, query: Features, candidates: Features) -> Flops | None:
-        one = self.joined(query, candidates[: self.window] if self.window else candidates)
-        return flops(self.config, one)
+        return flops(self.config, self.joined(query, candidates))
 
     def module(self) -> nn.Module:
         return self.network

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import rerankers
 from bench.measure.flops import count
@@ -151,6 +153,30 @@ def test_padding_changes_its_own_token_only():
     candidates.valid[:, 0] = True
     blanked = replace(candidates, local=torch.where(candidates.valid[..., None], candidates.local, 7.0))
     assert torch.equal(score(made, query, candidates), score(made, query, blanked))
+
+
+def test_no_tensor_grows_with_the_square_of_the_list():
+    """Twice the candidates: twice the largest tensor, or less. A mask or a matrix of all tokens would be four times."""
+
+    class Largest(TorchDispatchMode):
+        numel = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            for one in tree_leaves(found):
+                if isinstance(one, torch.Tensor):
+                    self.numel = max(self.numel, one.numel())
+            return found
+
+    made = locore(replace(SMALL, table=2000))
+    sizes = []
+    for candidates in (100, 200):
+        query, others = images(1, 6), images(candidates, 6, seed=2)
+        score(made, query, others)  # masks of its blocks are made once
+        with Largest() as largest:
+            score(made, query, others)
+        sizes.append(largest.numel)
+    assert sizes[1] < 2.1 * sizes[0], sizes
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])
