@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from bench.console import output, run
 from bench.cost import describe_inputs
 from bench.reporting.numbers import count
@@ -37,7 +39,8 @@ def page() -> str:
 
 def _row(family: str, name: str) -> tuple[Cell, ...]:
     variant = variants(family)[name]
-    reranker = variant.make()
+    with torch.device("meta"):  # sizes are asked for, not weights
+        reranker = variant.make()
     network = reranker.module()
     return (
         Cell(f"{family}:{name}"),

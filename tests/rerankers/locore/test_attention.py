@@ -23,6 +23,7 @@ def definition(q, k, v, layout: Layout, valid, window: int):
     return F.scaled_dot_product_attention(q, k, v, read)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("form", [BlockSparse, Flex])
 @pytest.mark.parametrize("query_global", [True, False])
 @pytest.mark.parametrize("padded", [True, False])
