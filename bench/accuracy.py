@@ -6,10 +6,10 @@ import hashlib
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from bench import options
 from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
 from bench.console import output, progress, run
 from bench.earn import EarnTask
@@ -21,25 +21,27 @@ from bench.protocols import Policy
 from bench.provenance import Surroundings, code_sha256, command_line
 from bench.reporting import accuracy_table
 from bench.results import AccuracyKey, Figure, ResultStore
-from rerankers.registry import SYNTAX, Spec, parse
+from rerankers.registry import Spec, parse
 
 #: Re-rankers of the default comparison.
-DEFAULT = (
-    "none",
-    "sg-rerank",
-    "ransac",
-    "chamfer:rootsift",
-    "elvis:rootsift",
-    "ames:rootsift",
-    "rrt:rootsift",
-    "r2former:rootsift",
-    "cvnet",
-    "locore:tiny-rootsift",
-    "locore:small-rootsift",
-    "locore:base-rootsift",
-    "locore:rwkv-rootsift",
-    "locore:mamba-rootsift",
-    "sg-rerank+then+locore:small-rootsift",
+DEFAULT = ",".join(
+    (
+        "none",
+        "sg-rerank",
+        "ransac",
+        "chamfer:rootsift",
+        "elvis:rootsift",
+        "ames:rootsift",
+        "rrt:rootsift",
+        "r2former:rootsift",
+        "cvnet",
+        "locore:tiny-rootsift",
+        "locore:small-rootsift",
+        "locore:base-rootsift",
+        "locore:rwkv-rootsift",
+        "locore:mamba-rootsift",
+        "sg-rerank+then+locore:small-rootsift",
+    )
 )
 
 
@@ -87,26 +89,20 @@ class Request:
 
 
 def main(
-    shortlist: Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=1)] = 400,
-    dataset: Annotated[str, typer.Option(help="An embedded data set, or a folder with ground_truth.json.")] = "facades",
-    rerankers: Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")] = ",".join(DEFAULT),
-    policy: Annotated[Policy, typer.Option(help="What becomes of junk images before re-ranking.")] = Policy.JUNK_BEHIND,
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="FAMILY=PATH or FAMILY=hf:OWNER/NAME; may be given several times.")
-    ] = None,
-    allow_random: Annotated[bool, typer.Option(help="Run learned re-rankers without trained weights.")] = False,
-    local_descriptors: Annotated[
-        int, typer.Option("--locals", help="Local descriptors kept of an image.", min=1, max=1000)
-    ] = 500,
-    training: Annotated[
-        str, typer.Option(help="Data set that the visual words and their whitening are learnt on.")
-    ] = "facades-train",
-    records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
-    cache: Annotated[Path | None, typer.Option(help="Where images and descriptors are kept.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
-    timeout: Annotated[float, typer.Option(help="Seconds that one re-ranker may take.")] = 3600,
-    again: Annotated[bool, typer.Option(help="Run cells again that this code has finished on this machine.")] = False,
+    shortlist: options.Shortlist = 400,
+    dataset: options.DatasetName = "facades",
+    rerankers: options.Rerankers = DEFAULT,
+    policy: options.Policy = Policy.JUNK_BEHIND,
+    checkpoint: options.Checkpoints = None,
+    allow_random: options.AllowRandom = False,
+    local_descriptors: options.Locals = 500,
+    training: options.Training = "facades-train",
+    records: options.Records = DEFAULT_RECORDS,
+    cache: options.Cache = None,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
+    timeout: options.Timeout = 3600,
+    again: options.Again = False,
 ) -> None:
     """Re-ranks the shortlist of every query with every re-ranker, evaluates the lists, and keeps a record of each."""
     specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))

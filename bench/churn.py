@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 
+from bench import options
 from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
 from bench.console import output, progress, run
 from bench.errors import BenchError
@@ -20,44 +20,40 @@ from bench.provenance import Surroundings, command_line
 from bench.reporting import churn_table
 from bench.results import ChurnKey, Figure, ResultStore
 from bench.steady import ALTERNATIVES, SteadyTask
-from rerankers.registry import SYNTAX, Spec, parse
+from rerankers.registry import Spec, parse
 
 #: Every family that reads what the default descriptors hold.
-DEFAULT = (
-    "sg-rerank",
-    "ransac",
-    "chamfer:rootsift",
-    "elvis:rootsift",
-    "ames:rootsift",
-    "rrt:rootsift",
-    "r2former:rootsift",
-    "cvnet",
-    "locore:tiny-rootsift",
+DEFAULT = ",".join(
+    (
+        "sg-rerank",
+        "ransac",
+        "chamfer:rootsift",
+        "elvis:rootsift",
+        "ames:rootsift",
+        "rrt:rootsift",
+        "r2former:rootsift",
+        "cvnet",
+        "locore:tiny-rootsift",
+    )
 )
 MEASURES = ("kendall_tau_mean", "kendall_tau_min", "left_top_10", "queries_changed", "score_change_max")
 
 
 def main(
-    rerankers: Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")] = ",".join(DEFAULT),
+    rerankers: options.Rerankers = DEFAULT,
     shortlist: Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=2)] = 100,
     queries: Annotated[int, typer.Option(help="How many queries, from the first on.", min=1)] = 10,
-    dataset: Annotated[str, typer.Option(help="An embedded data set, or a folder with ground_truth.json.")] = "facades",
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="FAMILY=PATH or FAMILY=hf:OWNER/NAME; may be given several times.")
-    ] = None,
-    local_descriptors: Annotated[
-        int, typer.Option("--locals", help="Local descriptors kept of an image.", min=1, max=1000)
-    ] = 500,
-    training: Annotated[
-        str, typer.Option(help="Data set that the visual words and their whitening are learnt on.")
-    ] = "facades-train",
-    records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
-    cache: Annotated[Path | None, typer.Option(help="Where images and descriptors are kept.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
-    timeout: Annotated[float, typer.Option(help="Seconds that one re-ranker may take.")] = 3600,
-    again: Annotated[bool, typer.Option(help="Run cells again that this code has finished on this machine.")] = False,
+    dataset: options.DatasetName = "facades",
+    device: options.Device = "cpu",
+    checkpoint: options.Checkpoints = None,
+    local_descriptors: options.Locals = 500,
+    training: options.Training = "facades-train",
+    records: options.Records = DEFAULT_RECORDS,
+    cache: options.Cache = None,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
+    timeout: options.Timeout = 3600,
+    again: options.Again = False,
 ) -> None:
     """Ranks the same shortlists with other number types and batch sizes, and says what changed.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from bench import options
 from bench.cells import Cell, exit_code, run_cells
 from bench.console import output, run
 from bench.cost import CostTask, describe_inputs, measure
@@ -17,41 +17,43 @@ from bench.places import DEFAULT_RECORDS, records_folder
 from bench.provenance import Surroundings, command_line
 from bench.reporting import cost_table
 from bench.results import CostKey, Record, ResultStore
-from rerankers.registry import DTYPES, SYNTAX, Spec, inputs_of, parse
+from rerankers.registry import DTYPES, Spec, inputs_of, parse
 
 #: The cells of the default comparison, each at its published size.
-DEFAULT = (
-    "none",
-    "sg-rerank",
-    "ransac:affine",
-    "ransac:homography",
-    "chamfer:dinov2",
-    "elvis:dinov2",
-    "elvis:dinov2-100",
-    "ames:dinov2-50",
-    "ames:dinov2",
-    "ames:dinov2-binarized",
-    "ames:768",
-    "rrt:gld",
-    "rrt:gld-50",
-    "rrt:768",
-    "rrt:sop",
-    "r2former:deit",
-    "r2former:deit-48",
-    "r2former:768",
-    "cvnet:r50",
-    "locore:tiny",
-    "locore:small",
-    "locore:base",
-    "locore:rwkv",
-    "locore:mamba",
+DEFAULT = ",".join(
+    (
+        "none",
+        "sg-rerank",
+        "ransac:affine",
+        "ransac:homography",
+        "chamfer:dinov2",
+        "elvis:dinov2",
+        "elvis:dinov2-100",
+        "ames:dinov2-50",
+        "ames:dinov2",
+        "ames:dinov2-binarized",
+        "ames:768",
+        "rrt:gld",
+        "rrt:gld-50",
+        "rrt:768",
+        "rrt:sop",
+        "r2former:deit",
+        "r2former:deit-48",
+        "r2former:768",
+        "cvnet:r50",
+        "locore:tiny",
+        "locore:small",
+        "locore:base",
+        "locore:rwkv",
+        "locore:mamba",
+    )
 )
 
 
 def main(
-    rerankers: Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")] = ",".join(DEFAULT),
+    rerankers: options.Rerankers = DEFAULT,
     candidates: Annotated[int, typer.Option(help="Candidates of the one query.", min=1)] = 100,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: options.Device = "cpu",
     dtypes: Annotated[
         str, typer.Option(help=f"Comma-separated number types of matrix products: {', '.join(DTYPES)}.")
     ] = "float32",
@@ -61,13 +63,11 @@ def main(
         float | None,
         typer.Option(help="Seconds for the warm-up and measured calls of a cell; those that take longer get fewer."),
     ] = None,
-    records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
-    threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and inputs.")] = 0,
+    records: options.Records = DEFAULT_RECORDS,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
     timeout: Annotated[float, typer.Option(help="Seconds that one pass of a cell may take.", min=1)] = 1800,
-    again: Annotated[
-        bool, typer.Option(help="Measure cells again that this code has finished on this machine.")
-    ] = False,
+    again: options.Again = False,
 ) -> None:
     """Measures parameters, FLOPs, latency and peak memory of every re-ranker, and keeps a record of each."""
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench import options
 from bench.blending import TuneTask
 from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
 from bench.console import output, progress, run
@@ -24,15 +24,18 @@ from bench.results import Figure, Record, ResultStore, TuneKey
 from rerankers.registry import Spec, parse
 
 #: Every family that reads what the default descriptors hold.
-DEFAULT = (
-    "sg-rerank",
-    "ransac",
-    "chamfer:rootsift",
-    "elvis:rootsift",
-    "ames:rootsift",
-    "rrt:rootsift",
-    "r2former:rootsift",
-    "cvnet",
+DEFAULT = ",".join(
+    (
+        "sg-rerank",
+        "ransac",
+        "chamfer:rootsift",
+        "elvis:rootsift",
+        "ames:rootsift",
+        "rrt:rootsift",
+        "r2former:rootsift",
+        "cvnet",
+        "locore:tiny-rootsift",
+    )
 )
 #: Parts of a request that leave no raw scores to blend, and why.
 REFUSED = {
@@ -90,33 +93,23 @@ class Request:
 
 
 def main(
-    rerankers: Annotated[str, typer.Option(help="Comma-separated: family[:variant], without a blend.")] = ",".join(
-        DEFAULT
-    ),
+    rerankers: Annotated[str, typer.Option(help="Comma-separated: family[:variant], without a blend.")] = DEFAULT,
     validation: Annotated[
         str, typer.Option(help="Where blends are chosen: a data set or folder, never the evaluated one.")
     ] = "facades-val",
-    dataset: Annotated[
-        str, typer.Option(help="Where they are evaluated: an embedded data set, or a folder with ground_truth.json.")
-    ] = "facades",
-    shortlist: Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=1)] = 400,
-    policy: Annotated[Policy, typer.Option(help="What becomes of junk images before re-ranking.")] = Policy.JUNK_BEHIND,
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="FAMILY=PATH or FAMILY=hf:OWNER/NAME; may be given several times.")
-    ] = None,
-    allow_random: Annotated[bool, typer.Option(help="Run learned re-rankers without trained weights.")] = False,
-    local_descriptors: Annotated[
-        int, typer.Option("--locals", help="Local descriptors kept of an image.", min=1, max=1000)
-    ] = 500,
-    training: Annotated[
-        str, typer.Option(help="Data set that the visual words and their whitening are learnt on.")
-    ] = "facades-train",
-    records: Annotated[Path, typer.Option(help="Where records are kept.")] = DEFAULT_RECORDS,
-    cache: Annotated[Path | None, typer.Option(help="Where images and descriptors are kept.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
-    timeout: Annotated[float, typer.Option(help="Seconds that one re-ranker may take.")] = 3600,
-    again: Annotated[bool, typer.Option(help="Run cells again that this code has finished on this machine.")] = False,
+    dataset: options.DatasetName = "facades",
+    shortlist: options.Shortlist = 400,
+    policy: options.Policy = Policy.JUNK_BEHIND,
+    checkpoint: options.Checkpoints = None,
+    allow_random: options.AllowRandom = False,
+    local_descriptors: options.Locals = 500,
+    training: options.Training = "facades-train",
+    records: options.Records = DEFAULT_RECORDS,
+    cache: options.Cache = None,
+    threads: options.Threads = None,
+    seed: options.Seed = 0,
+    timeout: options.Timeout = 3600,
+    again: options.Again = False,
 ) -> None:
     """Chooses each re-ranker's blend on the validation set, and says what it earns on the evaluated one.
 
