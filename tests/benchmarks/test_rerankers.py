@@ -81,8 +81,6 @@ CASES = {
     "locore:tiny-sum": Case(100, Aims(1.5, 300)),
     "locore:small-sum": Case(100, Aims(1.3, 350)),
     "locore:base-sum": Case(100, Aims(1.3, 400)),
-    "locore:rwkv": Case(100),
-    "locore:mamba": Case(100),
 }
 
 
