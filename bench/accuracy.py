@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
 
 from bench import options
-from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
-from bench.console import output, progress, run
+from bench.cells import Cell, CellResult, earned, exit_code, isolated, run_cells
+from bench.console import output, run
 from bench.earn import EarnTask
 from bench.ground import Setting, checkpoints_of
 from bench.measure import this_machine
@@ -20,7 +19,7 @@ from bench.prepare import Descriptors
 from bench.protocols import Policy
 from bench.provenance import Surroundings, code_sha256, command_line
 from bench.reporting import accuracy_table
-from bench.results import AccuracyKey, Figure, ResultStore
+from bench.results import AccuracyKey, ResultStore
 from rerankers.registry import Spec, parse
 
 #: Re-rankers of the default comparison.
@@ -69,23 +68,12 @@ class Request:
         heading = f"{key.model_dump_json()} {code_sha256()} {surroundings.seed}"
         journal = self.work / f"{hashlib.sha256(heading.encode()).hexdigest()[:16]}.journal"
         task = EarnTask(ground=asdict(ground), policy=str(self.policy), journal=str(journal), heading=heading)
-        with progress(str(spec)) as shown:
-            found = isolated(
-                "bench.earn:run",
-                asdict(task),
-                threads=surroundings.threads,
-                timeout_s=self.timeout_s,
-                progress=lambda done, total, text: shown(done, total),
-            )
+        found = isolated(
+            "bench.earn:run", asdict(task), threads=surroundings.threads, timeout_s=self.timeout_s, title=str(spec)
+        )
         journal.unlink(missing_ok=True)
         notes = ["random weights: the accuracy of this row means nothing"] if key.weights == "random" else []
-        figures = {
-            name: Figure(reason="no query has a positive under this protocol")
-            if math.isnan(value)
-            else Figure(value=value)
-            for name, value in found["figures"].items()
-        }
-        return CellResult(figures, found["series"], notes, found["scores_sha256"])
+        return CellResult(earned(found["figures"]), found["series"], notes, found["scores_sha256"])
 
 
 def main(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.console import progress
 from bench.measure.process import Outcome, run_isolated
 from bench.provenance import Surroundings
 from bench.results import Figure, Record, ResultStore
@@ -94,18 +97,31 @@ def _run(cell: Cell, surroundings: Surroundings) -> Record:
 
 
 def isolated(
-    target: str,
-    payload: dict[str, Any],
-    *,
-    threads: int,
-    timeout_s: float,
-    progress: Callable[[int, int, str], None] | None = None,
+    target: str, payload: dict[str, Any], *, threads: int, timeout_s: float, title: str | None = None
 ) -> dict[str, Any]:
-    """What `target` ("module:function") returns for `payload` in a process of its own; CellFailed when it does not."""
-    outcome: Outcome = run_isolated(target, payload, timeout_s=timeout_s, threads=threads, on_progress=progress)
+    """What `target` ("module:function") returns for `payload` in a process of its own; CellFailed when it does not.
+
+    title: what its progress is shown under; None shows none.
+    """
+    with nullcontext() if title is None else progress(title) as shown:
+        outcome: Outcome = run_isolated(
+            target,
+            payload,
+            timeout_s=timeout_s,
+            threads=threads,
+            on_progress=None if shown is None else lambda done, total, text: shown(done, total),
+        )
     if outcome.status != "ok" or outcome.result is None:
         raise CellFailed(outcome.reason)
     return dict(outcome.result)
+
+
+def earned(values: Mapping[str, float]) -> dict[str, Figure]:
+    """Figures of means over queries, which are NaN where no query counts."""
+    return {
+        name: Figure(reason="no query has a positive under this protocol") if math.isnan(value) else Figure(value=value)
+        for name, value in values.items()
+    }
 
 
 def exit_code(records: Sequence[Record]) -> int:

@@ -10,7 +10,7 @@ import typer
 
 from bench import options
 from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
-from bench.console import output, progress, run
+from bench.console import output, run
 from bench.errors import BenchError
 from bench.ground import Setting, checkpoints_of
 from bench.measure import this_machine
@@ -22,25 +22,11 @@ from bench.results import ChurnKey, Figure, ResultStore
 from bench.steady import ALTERNATIVES, SteadyTask
 from rerankers.registry import Spec, parse
 
-#: Every family that reads what the default descriptors hold.
-DEFAULT = ",".join(
-    (
-        "sg-rerank",
-        "ransac",
-        "chamfer:rootsift",
-        "elvis:rootsift",
-        "ames:rootsift",
-        "rrt:rootsift",
-        "r2former:rootsift",
-        "cvnet",
-        "locore:tiny-rootsift",
-    )
-)
 MEASURES = ("kendall_tau_mean", "kendall_tau_min", "left_top_10", "queries_changed", "score_change_max")
 
 
 def main(
-    rerankers: options.Rerankers = DEFAULT,
+    rerankers: options.Rerankers = options.DESCRIBED,
     shortlist: Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=2)] = 100,
     queries: Annotated[int, typer.Option(help="How many queries, from the first on.", min=1)] = 10,
     dataset: options.DatasetName = "facades",
@@ -81,14 +67,9 @@ def main(
 
         def measure() -> CellResult:
             task = SteadyTask(asdict(setting.ground(spec)), device, asked)
-            with progress(str(spec)) as shown:
-                found = isolated(
-                    "bench.steady:run",
-                    asdict(task),
-                    threads=surroundings.threads,
-                    timeout_s=timeout,
-                    progress=lambda done, total, text: shown(done, total),
-                )
+            found = isolated(
+                "bench.steady:run", asdict(task), threads=surroundings.threads, timeout_s=timeout, title=str(spec)
+            )
             notes = ["random weights: trained ones may rank more or less steadily"] if weights == "random" else []
             return CellResult(figures(found), notes=notes)
 

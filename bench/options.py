@@ -10,6 +10,21 @@ import typer
 from bench.protocols import Policy as _Policy
 from rerankers.registry import SYNTAX
 
+#: Every family that reads what the default descriptors hold.
+DESCRIBED = ",".join(
+    (
+        "sg-rerank",
+        "ransac",
+        "chamfer:rootsift",
+        "elvis:rootsift",
+        "ames:rootsift",
+        "rrt:rootsift",
+        "r2former:rootsift",
+        "cvnet",
+        "locore:tiny-rootsift",
+    )
+)
+
 Rerankers: TypeAlias = Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")]
 DatasetName: TypeAlias = Annotated[
     str, typer.Option("--dataset", help="An embedded data set, or a folder with ground_truth.json.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
@@ -10,8 +9,8 @@ import typer
 
 from bench import options
 from bench.blending import TuneTask
-from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
-from bench.console import output, progress, run
+from bench.cells import Cell, CellResult, earned, exit_code, isolated, run_cells
+from bench.console import output, run
 from bench.errors import BenchError
 from bench.ground import Setting, checkpoints_of
 from bench.measure import this_machine
@@ -20,23 +19,9 @@ from bench.prepare import Descriptors
 from bench.protocols import Policy
 from bench.provenance import Surroundings, command_line
 from bench.reporting import oracle_table, tune_table
-from bench.results import Figure, Record, ResultStore, TuneKey
+from bench.results import Record, ResultStore, TuneKey
 from rerankers.registry import Spec, parse
 
-#: Every family that reads what the default descriptors hold.
-DEFAULT = ",".join(
-    (
-        "sg-rerank",
-        "ransac",
-        "chamfer:rootsift",
-        "elvis:rootsift",
-        "ames:rootsift",
-        "rrt:rootsift",
-        "r2former:rootsift",
-        "cvnet",
-        "locore:tiny-rootsift",
-    )
-)
 #: Parts of a request that leave no raw scores to blend, and why.
 REFUSED = {
     "+blend": "the blend is what is chosen",
@@ -74,26 +59,21 @@ class Request:
             evaluated=asdict(self.evaluated.ground(spec)),
             policy=str(self.policy),
         )
-        with progress(str(spec)) as shown:
-            found = isolated(
-                "bench.blending:run",
-                asdict(task),
-                threads=self.evaluated.surroundings.threads,
-                timeout_s=self.timeout_s,
-                progress=lambda done, total, text: shown(done, total),
-            )
+        found = isolated(
+            "bench.blending:run",
+            asdict(task),
+            threads=self.evaluated.surroundings.threads,
+            timeout_s=self.timeout_s,
+            title=str(spec),
+        )
         notes = ["random weights: the blend of this row means nothing"] if key.weights == "random" else []
-        figures = {
-            name: Figure(reason="no query has a positive under this protocol")
-            if math.isnan(value)
-            else Figure(value=value)
-            for name, value in found["figures"].items()
-        }
-        return CellResult(figures, notes=notes, scores_sha256=found["scores_sha256"])
+        return CellResult(earned(found["figures"]), notes=notes, scores_sha256=found["scores_sha256"])
 
 
 def main(
-    rerankers: Annotated[str, typer.Option(help="Comma-separated: family[:variant], without a blend.")] = DEFAULT,
+    rerankers: Annotated[
+        str, typer.Option(help="Comma-separated: family[:variant], without a blend.")
+    ] = options.DESCRIBED,
     validation: Annotated[
         str, typer.Option(help="Where blends are chosen: a data set or folder, never the evaluated one.")
     ] = "facades-val",

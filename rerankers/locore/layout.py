@@ -53,14 +53,13 @@ class Layout:
         features, seps = places[:, :-1], places[:, -1]
         return torch.cat([features[: self.first].flatten(), seps, features[self.first :].flatten()])
 
-    def rows(self, candidates: slice = slice(None), features: slice = slice(None)) -> range:
-        """Which tokens of the rest belong to these candidates: all their features, or one."""
-        start, stop, _ = candidates.indices(self.images - 1)
+    def rows(self, *, features: slice = slice(None)) -> range:
+        """Which tokens of the rest are the candidates': all their features, or one."""
         before = (1 - self.first) * self.features
         if features == slice(None):
-            return range(before + start * self.features, before + stop * self.features)
+            return range(before, self.rest)
         slot = range(self.features)[features][0]
-        return range(before + start * self.features + slot, before + stop * self.features, self.features)
+        return range(before + slot, self.rest, self.features)
 
     def reaches(self, rows: range, window: int) -> tuple[Tensor, Tensor]:
         """The tokens of the rest in the window of each row: first ones and, exclusive, last ones, (rows,) each."""
