@@ -14,14 +14,13 @@ from bench.cells import CellMissing
 from bench.console import progress
 from bench.datasets import Dataset, load_folder
 from bench.errors import BenchError
-from bench.features.dense import DenseStore
-from bench.features.resnet import BACKBONES
+from bench.features.dense import BACKBONES, LEARNED, DenseStore
 from bench.features.store import DescriptorStore
 from bench.prepare import Descriptors, Maps, Prepared, prepare, prepare_maps
 from bench.provenance import Surroundings
 from rerankers import Features, Reranker, hub
 from rerankers.checkpoints import checkpoint_files
-from rerankers.registry import Spec, variant_of
+from rerankers.registry import Spec, variant_of, weights_of
 
 
 @dataclass(frozen=True)
@@ -102,13 +101,11 @@ class Setting:
         return cls(prepared, descriptors, shortlist, file, checkpoints, allow_random, surroundings)
 
     def weights(self, spec: Spec) -> str:
-        """'none', or names and hashes of the checkpoints of all parts; 'random' when one that learns has none."""
-        learned = dict.fromkeys(part.family for part in spec.parts if variant_of(part).learned)
-        if not learned:
-            return "none"
-        if learned.keys() - self.checkpoints.keys():
+        """'none', or names and hashes of the weights of all parts; 'random' when one that learns has none."""
+        learned = [weights_of(part, self.checkpoints) for part in spec.parts if variant_of(part).learned]
+        if None in learned:
             return "random"
-        return " + ".join(_weights_name(self.checkpoints[family]) for family in learned)
+        return " + ".join(dict.fromkeys(_weights_name(path) for path in learned if path is not None)) or "none"
 
     def described(self) -> dict[str, Any]:
         """What a record's key says of the data."""
@@ -141,9 +138,9 @@ class Setting:
     def _maps(self, spec: Spec) -> Path | None:
         """The folder of the feature maps that its parts read, None when they read none."""
         read = {
-            (variant_of(part).backbone, self.checkpoints.get(part.family))
-            for part in spec.parts
-            if variant_of(part).inputs.dense is not None
+            (variant.backbone, self.checkpoints.get(family) if variant.backbone in LEARNED else None)
+            for variant, family in ((variant_of(part), part.family) for part in spec.parts)
+            if variant.inputs.dense is not None
         }
         if not read:
             return None

@@ -14,10 +14,9 @@ import numpy as np
 from bench import datasets
 from bench.datasets import Dataset
 from bench.errors import BenchError
-from bench.features.dense import describe_dense
+from bench.features.dense import LEARNED, describe_dense, load_backbone
 from bench.features.extract import describe
 from bench.features.images import ImageRef
-from bench.features.resnet import load_backbone
 from bench.features.store import DescriptorStore
 from bench.features.vlad import Vocabulary
 from bench.files import replacing
@@ -60,6 +59,8 @@ class Maps:
 
     @property
     def weights(self) -> str:
+        if self.backbone not in LEARNED:
+            return "none"
         if self.checkpoint is None:
             return f"random-{self.seed}"
         with self.checkpoint.open("rb") as file:
@@ -71,14 +72,20 @@ class Maps:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything that re-ranking one data set needs."""
+class Gallery:
+    """A data set's gallery, described. images: of each side that is described."""
 
     dataset: Dataset
     folder: Path
     images: dict[str, list[ImageRef]]
-    queries: DescriptorStore
     gallery: DescriptorStore
+
+
+@dataclass(frozen=True)
+class Prepared(Gallery):
+    """Everything that re-ranking one data set needs."""
+
+    queries: DescriptorStore
 
     def shortlist_file(self, length: int) -> Path:
         """The exact first-stage lists (indices, similarity) in a file; BenchError for more images than there are."""
@@ -109,10 +116,34 @@ def prepare(name: str, descriptors: Descriptors, *, cache: Path, workers: int, p
         )
     gallery = [ImageRef(path) for path in dataset.gallery_paths]
     queries = [ImageRef(path, truth.box) for path, truth in zip(dataset.query_paths, dataset.truth.truths, strict=True)]
+    images = {"queries": queries, "gallery": gallery}
+    folder, stores = _described(dataset, images, descriptors, cache=cache, workers=workers, progress=progress)
+    return Prepared(dataset, folder, images, stores["gallery"], stores["queries"])
+
+
+def prepare_gallery(name: str, descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Gallery:
+    """`prepare` for the gallery alone: what is learnt from needs no queries."""
+    with progress(f"data set {name}") as shown:
+        dataset = datasets.load(name, cache=cache, workers=workers, progress=shown)
+    images = {"gallery": [ImageRef(path) for path in dataset.gallery_paths]}
+    folder, stores = _described(dataset, images, descriptors, cache=cache, workers=workers, progress=progress)
+    return Gallery(dataset, folder, images, stores["gallery"])
+
+
+def _described(
+    dataset: Dataset,
+    images: dict[str, list[ImageRef]],
+    descriptors: Descriptors,
+    *,
+    cache: Path,
+    workers: int,
+    progress: Progress,
+) -> tuple[Path, dict[str, DescriptorStore]]:
+    """The folder of a data set's descriptors, and those of each side."""
     vocabulary = learn_vocabulary(descriptors, cache=cache, workers=workers, progress=progress)
     folder = cache / "descriptors" / f"{dataset.name}-{dataset.sha256[:12]}" / descriptors.slug
     stores = {}
-    for side, shots in (("queries", queries), ("gallery", gallery)):
+    for side, shots in images.items():
         with progress(f"{side} of {dataset.name}") as shown:
             stores[side] = describe(
                 shots,
@@ -122,11 +153,10 @@ def prepare(name: str, descriptors: Descriptors, *, cache: Path, workers: int, p
                 workers=workers,
                 progress=shown,
             )
-    images = {"queries": queries, "gallery": gallery}
-    return Prepared(dataset, folder, images, stores["queries"], stores["gallery"])
+    return folder, stores
 
 
-def prepare_maps(prepared: Prepared, maps: Maps, *, progress: Progress) -> Path:
+def prepare_maps(prepared: Gallery, maps: Maps, *, progress: Progress) -> Path:
     """The folder with the feature maps of all images, made first where they are not there yet."""
     folder = prepared.folder / maps.slug
     backbone = load_backbone(maps.backbone, checkpoint=maps.checkpoint, seed=maps.seed)

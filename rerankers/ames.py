@@ -21,7 +21,7 @@ from rerankers.batching import pairs_at_once
 from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
-from rerankers.registry import Inputs, Variant
+from rerankers.registry import MICRO, MICRO_LOCALS, Inputs, Variant
 from rerankers.room import Room, gelu_
 from rerankers.rows import linear
 
@@ -283,6 +283,9 @@ class Ames(Reranker):
             ]
         )
 
+    def pair_logits(self, query: Features, candidates: Features) -> Tensor:
+        return self.network(query.local, candidates.local, mask(query), mask(candidates))
+
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: with the padding of candidates, and `attend_once`. Algorithmic: without either."""
         queries, valid = int(described(query)[1].sum()), described(candidates)[1]
@@ -298,6 +301,11 @@ class Ames(Reranker):
 def described(features: Features) -> tuple[Tensor, Tensor]:
     """Descriptors and which of them are real; the base has checked that they are there."""
     return cast("tuple[Tensor, Tensor]", (features.local, features.valid))
+
+
+def mask(features: Features) -> Tensor | None:
+    """Which descriptors are real (n, L), None when all are."""
+    return None if bool(features.valid.all()) else features.valid
 
 
 def flops(config: AmesConfig, queries: int, candidates: Iterable[int], *, folded: bool) -> int:
@@ -332,16 +340,17 @@ def _variant(
     *,
     query_locals: int = 50,
     source: str = "Suma et al., ECCV 2024",
+    candidate_locals: int = 50,
     blend: tuple[float, float] | None = None,
 ) -> Variant:
     def load(reranker: Reranker, path: Path) -> None:
         load_into(cast(Ames, reranker).network, load_state(path))
 
     return Variant(
-        about=f"{about}, {query_locals} x 50",
+        about=f"{about}, {query_locals} x {candidate_locals}",
         source=source,
-        make=lambda: Ames(config, query_locals=query_locals, candidate_locals=50),
-        inputs=Inputs(query_locals=query_locals, candidate_locals=50, local_dim=config.local_dim),
+        make=lambda: Ames(config, query_locals=query_locals, candidate_locals=candidate_locals),
+        inputs=Inputs(query_locals=query_locals, candidate_locals=candidate_locals, local_dim=config.local_dim),
         load=load,
         blend=blend,
     )
@@ -363,4 +372,11 @@ VARIANTS: dict[str, Variant] = {
         "AMES* 768 wide, DINOv2 descriptors", AmesConfig(width=768), source="LOCORE (CVPR 2025), supplement"
     ),
     "rootsift": _variant("RootSIFT descriptors", AmesConfig(local_dim=128), source="this project; no trained weights"),
+    "micro": _variant(
+        "RootSIFT descriptors",
+        AmesConfig(local_dim=128, layers=3, hidden=256),
+        query_locals=MICRO_LOCALS,
+        candidate_locals=MICRO_LOCALS,
+        source=MICRO,
+    ),
 }

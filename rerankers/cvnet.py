@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
-from rerankers.registry import Inputs, Variant
+from rerankers.registry import MICRO, Inputs, Variant
 from rerankers.room import Room
 from rerankers.rows import linear
 
@@ -187,10 +187,10 @@ class CvnetNetwork(nn.Module):
 
     def vectors(self, pyramid: Pyramid) -> Vectors:
         """Normalised first and resized then: a correlation is linear in either side, so that resizing it is resizing
-        what it is made of."""
+        what it is made of. A zero vector stays zero, and its gradient finite."""
         norms = [level.norm(dim=1, keepdim=True) for level in pyramid.levels]
         unit = [
-            _resized(level / norm.clamp(min=1e-30), pyramid.size)
+            _resized(level / torch.where(norm > 0, norm, 1), pyramid.size)
             for level, norm in zip(pyramid.levels, norms, strict=True)
         ]
         stacked = torch.stack(unit, dim=2)  # (b, C, 3, H, W)
@@ -199,7 +199,8 @@ class CvnetNetwork(nn.Module):
         return Vectors(stacked.flatten(2), even, least, pyramid.size)
 
     def match(self, query: Vectors, candidate: Vectors, room: Room) -> Tensor:
-        """Logits (B, 2). Only the correlations that the first layer reads are made."""
+        """Logits (B, 2) of B pairs, or of one query and B candidates. Only the correlations that the first layer reads
+        are made."""
         pairs = len(candidate.every)
         (height, width), (high, wide) = query.size, candidate.size
 
@@ -209,7 +210,10 @@ class CvnetNetwork(nn.Module):
             product = room.product(rows, columns).float()  # (B, positions 3, 3 positions)
             # the channels last: convolutions of nine take a third of the time so
             channels = product.view(pairs, math.prod(thinned), 9, math.prod(full)).transpose(2, 3)
-            positive = torch.clamp(channels, min=0, out=room.place(name, product, *channels.shape))
+            if torch.is_grad_enabled():
+                positive = channels.contiguous().relu_()
+            else:
+                positive = torch.clamp(channels, min=0, out=room.place(name, product, *channels.shape))
             return positive.view(pairs, *thinned, *full, 9)
 
         by_candidate = read("by candidate", candidate.even, query.every, candidate.size, (height, width))
@@ -276,6 +280,25 @@ class Cvnet(Reranker):
                 scores[torch.tensor(chosen, device=scores.device)] = self._probability(pyramid, first, maps, room)
         return scores
 
+    def pair_logits(self, query: Features, candidates: Features) -> Tensor:
+        """Logits (B,) of a match against no match, of each query image and the candidate that stands beside it.
+
+        For training: gradients flow, and what the official code adds to small norms is left out.
+        """
+        self._check((*query.dense, *candidates.dense))
+        network, found = self.network, query.dense[0].new_empty(len(query), dtype=torch.float32)
+        by_size: dict[tuple[torch.Size, ...], list[int]] = {}
+        for number, (one, other) in enumerate(zip(query.dense, candidates.dense, strict=True)):
+            by_size.setdefault((one.shape, other.shape), []).append(number)
+        for numbers in by_size.values():
+            first, second = (
+                network.vectors(network.pyramid(torch.stack([side.dense[number] for number in numbers])))
+                for side in (query, candidates)
+            )
+            none, match = network.match(first, second, Room()).float().unbind(dim=1)
+            found[torch.tensor(numbers, device=found.device)] = match - none
+        return found
+
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: correlations of resized maps, as far as they are read. Algorithmic: those of the definition."""
         config = self.network.config
@@ -339,22 +362,38 @@ def flops(config: CvnetConfig, query: tuple[int, ...], candidates: Sequence[tupl
     return 2 * (pyramid(query) + each)
 
 
-def _variant(about: str, backbone: str) -> Variant:
+def _variant(
+    about: str,
+    backbone: str,
+    config: CvnetConfig,
+    *,
+    side: int,
+    source: str = "Lee et al., CVPR 2022",
+    sum: float | None = 0.5,
+) -> Variant:
     def load(reranker: Reranker, path: Path) -> None:
         load_into(cast(Cvnet, reranker).network, load_state(path), skip=("encoder_q.",))
 
     return Variant(
         about=about,
-        source="Lee et al., CVPR 2022",
-        make=lambda: Cvnet(CvnetConfig()),
-        inputs=Inputs(dense=(1024, 32, 32)),
+        source=source,
+        make=lambda: Cvnet(config),
+        inputs=Inputs(dense=(config.channels, side, side)),
         load=load,
-        sum=0.5,
+        sum=sum,
         backbone=backbone,
     )
 
 
 VARIANTS: dict[str, Variant] = {
-    "r50": _variant("maps of CVNet's ResNet-50", "cvnet-r50"),
-    "r101": _variant("maps of CVNet's ResNet-101", "cvnet-r101"),
+    "r50": _variant("maps of CVNet's ResNet-50", "cvnet-r50", CvnetConfig(), side=32),
+    "r101": _variant("maps of CVNet's ResNet-101", "cvnet-r101", CvnetConfig(), side=32),
+    "micro": _variant(
+        "maps of dense RootSIFT",
+        "dense-rootsift",
+        CvnetConfig(channels=128, compressed=64),
+        side=16,
+        source=MICRO,
+        sum=None,
+    ),
 }

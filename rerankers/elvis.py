@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rerankers.ames import Binarization
+from rerankers.ames import Binarization, mask
 from rerankers.batching import pairs_at_once
 from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
-from rerankers.registry import Inputs, Variant
+from rerankers.registry import MICRO, MICRO_LOCALS, Inputs, Variant
 
 #: The dustbin head of the official code takes no other.
 WIDTH = 128
@@ -139,6 +139,9 @@ class ElvisNetwork(nn.Module):
                 plan = transport(logits, iterations)
                 return torch.cat([plan.amax(dim=2), plan.amax(dim=1)], dim=1)
             kernel, rows, columns = scaled(logits, iterations)
+            if torch.is_grad_enabled():  # what follows writes over what a gradient needs
+                plan = scale * rows[:, :, None] * kernel * columns[:, None]
+                return torch.cat([plan.amax(dim=2), plan.amax(dim=1)], dim=1)
             by_column = kernel * columns[:, None]
             best = [by_column.amax(dim=2).mul_(rows), torch.mul(kernel, rows[:, :, None], out=by_column).amax(dim=1)]
             best[1].mul_(columns)
@@ -224,6 +227,12 @@ class Elvis(Reranker):
             ]
         )
 
+    def pair_logits(self, query: Features, candidates: Features) -> Tensor:
+        """Those of the training head, whatever the mode."""
+        network = self.network
+        score = network.match(network.side(query.local, mask(query)), network.side(candidates.local, mask(candidates)))
+        return network.g(score[:, None])[:, 0]
+
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: with the products of the transport, where it leaves the log domain. Algorithmic: without."""
         config, (k, length), queries = self.network.config, candidates.valid.shape, query.valid.shape[1]
@@ -272,7 +281,14 @@ VARIANTS: dict[str, Variant] = {
         "RootSIFT descriptors",
         replace(DINOV2, local_dim=128),
         (500, 500),
-        source="this project; no weights yet",
+        source="this project; no trained weights",
+        blend=None,
+    ),
+    "micro": _variant(
+        "RootSIFT descriptors",
+        replace(DINOV2, local_dim=128),
+        (MICRO_LOCALS, MICRO_LOCALS),
+        source=MICRO,
         blend=None,
     ),
 }

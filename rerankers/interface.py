@@ -148,6 +148,13 @@ class Reranker(ABC):
             return self.scores([(query, candidates) for query, candidates, _ in lists])
         return [self.sort_key(*one) for one in lists]
 
+    def pair_logits(self, query: Features, candidates: Features) -> Tensor:
+        """Logits (B,) of B pairs, the images of either side one by one, with gradients: what training reads.
+
+        Of a pair-wise re-ranker that learns. The sides bring as many local descriptors as `cut` leaves.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not learn from pairs")
+
     def closed_form(self, query: Features, candidates: Features) -> Flops | None:
         """FLOPs of `score` on inputs of these shapes; None where no formula holds."""
         return None

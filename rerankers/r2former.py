@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
-from rerankers.registry import Inputs, Variant
+from rerankers.registry import MICRO, MICRO_LOCALS, Inputs, Variant
 from rerankers.room import Room, added_, gelu_, softmax_
 from rerankers.rows import alone, linear
 
@@ -204,10 +204,9 @@ class R2FormerNetwork(nn.Module):
         self.pair_head_2 = nn.Linear(width, width)
         self.decoder_pred = nn.Linear(width, config.classes)
 
-    def query(self, xy: Tensor, weight: Tensor, local: Tensor) -> Side:
+    def query(self, xy: Tensor, weight: Tensor, local: Tensor, valid: Tensor | None = None) -> Side:
         """The query's tokens: columns 0 to 2 of an entry."""
-        head = self.pair_head.weight[:, :3]
-        return self._side(xy, weight, local, head, None, None)
+        return self._side(xy, weight, local, self.pair_head.weight[:, :3], None, valid)
 
     def candidates(self, xy: Tensor, weight: Tensor, local: Tensor, valid: Tensor | None) -> Side:
         """The candidates' tokens: columns 3 to 5 of an entry, and the encoding of their places."""
@@ -229,8 +228,13 @@ class R2FormerNetwork(nn.Module):
         inner = self.read_groups(groups, room)
         x = torch.cat([self.cls_token.expand(len(inner), -1, -1), inner + first], dim=1)
         valid = None
-        if candidate.valid is not None:
-            valid = F.pad(candidate.valid, (1 + query.unit.shape[1], 0), value=True)[:, None, None]
+        if query.valid is not None or candidate.valid is not None:
+            sides = [
+                torch.ones(side.unit.shape[:2], dtype=torch.bool, device=x.device) if side.valid is None else side.valid
+                for side in (query, candidate)
+            ]
+            both = torch.cat([side.expand(len(x), -1) for side in sides], dim=1)
+            valid = F.pad(both, (1, 0), value=True)[:, None, None]
         *before, last = self.blocks
         for block in before:
             x = block(x, room, valid)
@@ -246,7 +250,8 @@ class R2FormerNetwork(nn.Module):
             cosine = torch.matmul(query.unit, candidate.unit.transpose(1, 2))  # (B, Q, T)
             seen = cosine if candidate.valid is None else cosine.masked_fill(~candidate.valid[:, None], -torch.inf)
             forth, forth_index = strongest(seen, self.config.neighbours)
-            back, back_index = strongest(cosine.transpose(1, 2), self.config.neighbours)
+            asked = cosine if query.valid is None else cosine.masked_fill(~query.valid[:, :, None], -torch.inf)
+            back, back_index = strongest(asked.transpose(1, 2), self.config.neighbours)
 
         def gathered(tokens: Tensor, index: Tensor) -> Tensor:
             flat = index.flatten(1)[..., None].expand(-1, -1, width)
@@ -354,6 +359,23 @@ class R2Former(Reranker):
         scores[readable] = found
         return scores
 
+    def pair_logits(self, query: Features, candidates: Features) -> Tensor:
+        """Of a match against no match. RerankError for an image with fewer descriptors than each takes along."""
+        network = self.network
+        fewest = min(int(features.valid.sum(dim=1).min()) for features in (query, candidates))
+        if fewest < network.config.neighbours:
+            raise RerankError(
+                f"an image with {fewest} descriptors",
+                wanted=f"at least {network.config.neighbours}, as many as each takes along",
+                cure="Leave it out of training.",
+            )
+        sides = [
+            make(*self._places(side), side.local, None if bool(side.valid.all()) else side.valid)
+            for make, side in ((network.query, query), (network.candidates, candidates))
+        ]
+        logits = network.match(sides[0], sides[1], Room())
+        return logits[:, 0] if network.config.classes == 1 else logits[:, 1] - logits[:, 0]
+
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: with the padding of candidates, and groups that meet without matrix products. Algorithmic: the
         other way round."""
@@ -442,5 +464,6 @@ VARIANTS: dict[str, Variant] = {
         48,
         source="LOCORE (CVPR 2025), supplement",
     ),
-    "rootsift": _variant("RootSIFT descriptors", DEIT, 500, source="this project; no weights yet"),
+    "rootsift": _variant("RootSIFT descriptors", DEIT, 500, source="this project; no trained weights"),
+    "micro": _variant("RootSIFT descriptors", DEIT, MICRO_LOCALS, source=MICRO),
 }

@@ -47,6 +47,12 @@ BUILT_IN = {
 }
 
 
+#: Weights that come along, as `FAMILY-VARIANT.safetensors`, each with its card and its curve.
+OWN_WEIGHTS = Path(__file__).parent / "weights"
+#: Source of the `micro` variants, and how many local descriptors of an image each of them reads: the same for all, so
+#: that they can be compared.
+MICRO, MICRO_LOCALS = "this project; trained by bench.train", 48
+
 #: How a re-ranker is asked for, in one line of help.
 SYNTAX = (
     "family[:variant], then nothing, +blend[=W/T] or +sum[=R], then nothing or +slide[=N/K/S]; A+then+B for a chain"
@@ -227,8 +233,9 @@ def build(
 ) -> Reranker:
     """A re-ranker ready to score, in evaluation mode.
 
-    checkpoint: official or own weights; by family, for a chain of several. A learned re-ranker without them raises
-    RerankError, unless `allow_random` says that random weights drawn from `seed` will do (for measuring cost).
+    checkpoint: official or own weights; by family, for a chain of several. Without, a `micro` variant has the weights
+    that come along, and any other that learns raises RerankError, unless `allow_random` says that random weights drawn
+    from `seed` will do (for measuring cost).
     dtype: one of DTYPES; what matrix products are computed in. at_once: pairs scored at once.
     """
     if dtype not in DTYPES:
@@ -237,11 +244,17 @@ def build(
     checkpoints = _by_family(spec, checkpoint)
 
     def built(part: Spec) -> Reranker:
-        reranker = _single(part, checkpoints.get(part.family), allow_random=allow_random, seed=seed)
+        reranker = _single(part, weights_of(part, checkpoints), allow_random=allow_random, seed=seed)
         reranker.dtype, reranker.at_once = DTYPES[dtype], at_once
         return _composed(part, reranker)
 
     return reduce(Chain, map(built, spec.parts))
+
+
+def weights_of(part: Spec, checkpoints: Mapping[str, Path]) -> Path | None:
+    """The weights of one part: a checkpoint of its family, or those that come along, or None."""
+    own = OWN_WEIGHTS / f"{part.family}-{part.variant}.safetensors"
+    return checkpoints.get(part.family, own if own.is_file() else None)
 
 
 def _by_family(spec: Spec, checkpoint: Path | Mapping[str, Path] | None) -> Mapping[str, Path]:

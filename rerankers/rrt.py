@@ -20,7 +20,7 @@ from rerankers.batching import pairs_at_once
 from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
-from rerankers.registry import Inputs, Variant
+from rerankers.registry import MICRO, MICRO_LOCALS, Inputs, Variant
 from rerankers.room import Room, gelu_
 from rerankers.rows import linear
 
@@ -264,6 +264,16 @@ class RrtGld(Reranker):
         ]
         return linear(torch.cat(states)[:, None], network.classifier)[:, 0, 0].float()
 
+    def pair_logits(self, query: Features, candidates: Features) -> Tensor:
+        network, unit = self.network, self.config.scale_unit
+        shared = network.prepare(query.global_, query.local, scale_indices(query.scale, unit))
+        whole = bool(query.valid.all()) and bool(candidates.valid.all())
+        valid = (None, None) if whole else (query.valid, candidates.valid)
+        states = network.read(
+            shared, candidates.global_, candidates.local, scale_indices(candidates.scale, unit), *valid
+        )
+        return network.classifier(states)[:, 0]
+
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: with the padding of candidates, and `attend_once`. Algorithmic: without either."""
         queries, valid = int(query.valid.sum()), candidates.valid
@@ -390,5 +400,11 @@ VARIANTS: dict[str, Variant] = {
         RrtConfig(global_dim=512, scale_unit=4.0),
         500,
         source="this project; no trained weights",
+    ),
+    "micro": _variant(
+        "RootSIFT descriptors",
+        RrtConfig(layers=3, heads=2, hidden=256, global_dim=512, scale_unit=4.0),
+        MICRO_LOCALS,
+        source=MICRO,
     ),
 }

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -18,16 +19,43 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import BenchError
+from bench.features import dense_sift, resnet
 from bench.features.extract import Progress, fingerprint_of
 from bench.features.images import ImageRef, read_colour
 from bench.features.layout import FINGERPRINT, LAYOUT_VERSION, MAPS, MAPS_FILE, open_hdf5
-from bench.features.resnet import CHANNELS, STRIDE, Backbone, normalised
 from bench.features.writing import Attributes, Partial, write_store
 from rerankers.interface import Features
 
 #: Images described at once, and noted: at most so many are lost by an interruption.
 CHUNK = 8
 HEAD = 2
+
+#: Names of backbones: those that run with weights, and all.
+LEARNED = tuple(resnet.BACKBONES)
+BACKBONES = (*LEARNED, dense_sift.NAME)
+
+
+class Backbone(Protocol):
+    """What makes feature maps of images.
+
+    weights: what it runs with, for fingerprints. channels: of a map. stride: pixels of an image to one of its map.
+    """
+
+    name: str
+    weights: str
+    channels: int
+    stride: int
+
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(B, channels, H / stride, W / stride), rounded up, of images (B, H, W, 3) in blue, green and red."""
+        ...
+
+
+def load_backbone(name: str, *, checkpoint: Path | None = None, seed: int = 0) -> Backbone:
+    """The backbone of this name; checkpoint and seed are for one that is learned, see `resnet.load_backbone`."""
+    if name == dense_sift.NAME:
+        return dense_sift.DenseRootSift()
+    return resnet.load_backbone(name, checkpoint=checkpoint, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -84,20 +112,20 @@ def describe_dense(
     side: images are cut to their boxes, then reduced until their longer side has so many pixels. An unfinished store
     is completed. Raises BenchError when an image cannot be read or the store cannot be written.
     """
-    if not images or side < 2 * STRIDE:
+    if not images or side < 2 * backbone.stride:
         raise BenchError(
             f"{len(images)} images at {side} pixels",
-            wanted=f"at least one image, at {2 * STRIDE} pixels or more",
+            wanted=f"at least one image, at {2 * backbone.stride} pixels or more",
             cure="Check the data set and the size.",
         )
     parameters: dict[str, str | int] = {"backbone": backbone.name, "weights": backbone.weights, "side": side}
     attributes: Attributes = {
         "layout": LAYOUT_VERSION,
-        "channels": CHANNELS,
+        "channels": backbone.channels,
         "descriptor": json.dumps(parameters, sort_keys=True),
         FINGERPRINT: hashlib.sha256(f"maps {fingerprint_of(images, parameters)}".encode()).hexdigest(),
     }
-    row = HEAD + CHANNELS * (-(-side // STRIDE)) ** 2
+    row = HEAD + backbone.channels * (-(-side // backbone.stride)) ** 2
 
     def fill(partial: Partial) -> None:
         for start, stop in partial.missing(CHUNK):
@@ -118,9 +146,7 @@ def _describe(images: Sequence[ImageRef], rows: NDArray[np.float32], backbone: B
     for number, one in enumerate(read):
         by_size.setdefault(one.shape, []).append(number)
     for numbers in by_size.values():
-        batch = torch.from_numpy(np.stack([read[number] for number in numbers])).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            maps = backbone.feature_map(normalised(batch)).contiguous().numpy()
+        maps = backbone.maps(np.stack([read[number] for number in numbers]))
         if not np.isfinite(maps).all():
             raise BenchError(
                 f"{backbone.name} ({backbone.weights}) gives NaN or infinity for {images[numbers[0]].path}",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.errors import unknown_name
@@ -111,6 +113,8 @@ class Backbone(nn.Module):
     weights: what it runs with, for fingerprints.
     """
 
+    channels, stride = CHANNELS, STRIDE
+
     def __init__(self, name: str, weights: str = "") -> None:
         super().__init__()
         if name not in BACKBONES:
@@ -123,6 +127,12 @@ class Backbone(nn.Module):
         self.s3 = Stage(512, 256, 2, depths[2])
         self.s4 = Stage(1024, 512, 2, depths[3])
         self.head = Head()
+
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """`feature_map` of images (B, H, W, 3) as they are read, without gradients."""
+        with torch.inference_mode():
+            batch = normalised(torch.from_numpy(images).permute(0, 3, 1, 2))
+            return self.feature_map(batch).contiguous().numpy()
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, 1024, H / 16, W / 16), rounded up, before the last ReLU of stage 3: values may be negative."""

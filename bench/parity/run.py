@@ -30,6 +30,7 @@ SYSTEMS = (
     "r2former",
     "rrt",
     "sg",
+    "training",
 )
 
 

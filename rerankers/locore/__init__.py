@@ -19,7 +19,7 @@ from rerankers.interface import Reranker
 from rerankers.locore.config import RESERVED, LocoreConfig
 from rerankers.locore.recurrent import LocoreRecurrent, RecurrentConfig
 from rerankers.locore.reranker import Locore
-from rerankers.registry import Inputs, Variant
+from rerankers.registry import MICRO, MICRO_LOCALS, Inputs, Variant
 
 __all__ = ["VARIANTS", "Locore", "LocoreConfig"]
 
@@ -32,6 +32,21 @@ OURS = "this project; no trained weights"
 BASE = LocoreConfig()
 SMALL = LocoreConfig(windows=(512,) * 6)
 TINY = LocoreConfig(width=512, heads=8, hidden=2048, windows=(1024,) * 4)
+#: Width of RootSIFT, so that descriptors become tokens as they are; places of images, not of tokens, so that few rows
+#: need to be learnt; windows of about two images. A score is the sum over all tokens of a candidate.
+MICRO_SIZE = LocoreConfig(
+    local_dim=128,
+    global_dim=512,
+    width=128,
+    heads=2,
+    hidden=256,
+    windows=(128,) * 3,
+    table=101 + RESERVED,
+    positions="segment",
+    scale_bounds=(2.6, 4.2),
+    force_linear=True,
+    pooling="max-sum",
+)
 NAMES = {"rwkv": "RWKV", "mamba": "Mamba"}
 RECURRENT = {"rwkv": RecurrentConfig(kind="rwkv"), "mamba": RecurrentConfig(kind="mamba")}
 SIZES = {"base": BASE, "small": SMALL, "tiny": TINY}
@@ -102,6 +117,7 @@ VARIANTS: dict[str, Variant] = {
         kind: _variant(f"{NAMES[kind]}, DINOv2", config, source=TABLE_D, kind=LocoreRecurrent)
         for kind, config in RECURRENT.items()
     },
+    "micro": _variant("micro, RootSIFT", MICRO_SIZE, source=MICRO, locals_=MICRO_LOCALS),
     **{
         f"{kind}-rootsift": _variant(f"{NAMES[kind]}, RootSIFT", rootsift(config), source=OURS, kind=LocoreRecurrent)
         for kind, config in RECURRENT.items()

@@ -71,6 +71,13 @@ class Locore(Reranker):
                 )
         return Lists(local, scale, valid, global_)
 
+    def lists(self, images: Features, size: int) -> Lists:
+        """The images as lists of `size` each, one list after the other; every list's first image is its query."""
+        length = self.candidate_locals or images.local.shape[1]
+        local, scale, valid = (part.unflatten(0, (-1, size)) for part in self.read(images, length))
+        global_ = images.global_.unflatten(0, (-1, size)) if self.config.reads_global else None
+        return Lists(local, scale, valid, global_)
+
     def read(self, images: Features, length: int) -> tuple[Tensor, Tensor, Tensor]:
         """Local descriptors (n, length, D), scale indices and valid (n, length), padded behind."""
         missing = length - images.local.shape[1]

@@ -10,7 +10,7 @@ from bench.parity.case import Case
 from bench.parity.run import run_case
 from rerankers import Features, RerankError, build
 from rerankers.cvnet import VARIANTS, Cvnet, CvnetConfig
-from tests.rerankers.naive_cvnet import naive_cvnet
+from tests.rerankers.naive_cvnet import naive_cvnet, pair
 from tests.support import altered, golden
 
 SMALL = CvnetConfig(channels=12, compressed=8)
@@ -102,6 +102,60 @@ def test_closed_form_is_what_runs():
     form = made.closed_form(query, candidates)
     counted = count(lambda: score(made, query, candidates), closed_form=form.executed)
     assert counted.verdict == "agree", counted.explanation
+
+
+def micro_maps(count: int, *, seed: int, side: int = 16) -> Features:
+    found = images([(side, side)] * count, seed=seed, channels=128)
+    return Features(dense=tuple(512 * torch.nn.functional.normalize(one.relu(), dim=0) for one in found.dense))
+
+
+def test_closed_form_of_micro_is_what_runs():
+    made, query, candidates = VARIANTS["micro"].make(), micro_maps(1, seed=1), micro_maps(5, seed=2)
+    form = made.closed_form(query, candidates)
+    counted = count(lambda: score(made, query, candidates), closed_form=form.executed)
+    assert counted.verdict == "agree", counted.explanation
+
+
+def test_logits_of_pairs_are_those_behind_the_scores():
+    made, candidates = cvnet(), images(SIZES, seed=2)
+    queries = images([(7, 6), (7, 6), (6, 5), (7, 6), (7, 6), (4, 7), (7, 6)])
+    found = made.pair_logits(queries, candidates)
+    pairs = [score(made, queries[i : i + 1], candidates[i : i + 1]) for i in range(len(SIZES))]
+    torch.testing.assert_close(found.sigmoid(), torch.cat(pairs), atol=1e-5, rtol=0)
+    assert found.requires_grad and found.std() > 0.01
+    with torch.inference_mode():
+        torch.testing.assert_close(made.pair_logits(queries, candidates), found, atol=1e-4, rtol=1e-4)
+
+
+def test_every_parameter_learns_from_pairs():
+    made = VARIANTS["micro"].make()
+    found = made.pair_logits(micro_maps(4, seed=1), micro_maps(4, seed=2))
+    torch.nn.functional.binary_cross_entropy_with_logits(found, torch.tensor([0.0, 1, 0, 1])).backward()
+    for name, parameter in made.network.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_gradients_are_those_of_the_definition():
+    made, query, candidates = cvnet(), images([(4, 5)] * 2), images([(4, 5), (5, 3)], seed=2)
+    parameters = dict(made.network.named_parameters())
+    state = made.network.state_dict(keep_vars=True)
+    wanted = [pair(state, SMALL, *(side.dense[i][None] for side in (query, candidates))) for i in range(2)]
+    found = made.pair_logits(query, candidates).sigmoid()
+    ends = [torch.autograd.grad(one.sum(), list(parameters.values())) for one in (torch.stack(wanted), found)]
+    for name, one, other in zip(parameters, *ends, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-3 * float(one.abs().max()), rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("cells", [slice(0, 8), slice(0, 15), slice(None)])
+def test_empty_cells_leave_gradients_finite(cells):
+    made, query, candidates = VARIANTS["micro"].make(), micro_maps(3, seed=1), micro_maps(3, seed=2)
+    for one in (*query.dense[:2], *candidates.dense[1:]):
+        one[:, cells] = 0
+    found = made.pair_logits(query, candidates)
+    found.square().sum().backward()
+    assert found.isfinite().all()
+    for name, parameter in made.network.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.abs().max() < 1e4, name
 
 
 def test_maps_that_do_not_fit_are_refused():

@@ -68,6 +68,7 @@ SUBSETS: Mapping[str, Recipe] = MappingProxyType(
             pixels_per_metre=24,
         ),
         "facades-train": Recipe(name="facades-train", seed=4048, landmarks=200, views=4),
+        "facades-train-large": Recipe(name="facades-train-large", seed=4048, landmarks=320, views=20, distractors=3200),
         "facades-val": Recipe(name="facades-val", seed=6072, landmarks=35, views=30, queries=2, distractors=2950),
     }
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import cv2
 import numpy as np
 import pytest
@@ -7,22 +9,26 @@ import torch
 
 from bench.errors import BenchError
 from bench.features import dense
-from bench.features.dense import DenseStore, describe_dense
-from bench.features.images import ImageRef
+from bench.features.dense import BACKBONES, DenseStore, describe_dense, load_backbone
+from bench.features.dense_sift import dense_root_sift
+from bench.features.images import ImageRef, read_colour
+from bench.features.resnet import normalised
 from bench.features.store import DescriptorStore
+from bench.prepare import Maps
+from rerankers.registry import names, variants
 
 
 class Halves:
     """Stands in for a backbone: 1024 equal channels with one pixel in 16 x 16."""
 
-    name, weights = "halves", "none"
+    name, weights, channels, stride = "halves", "none", 1024, 16
 
     def __init__(self):
         self.batches = []
 
-    def feature_map(self, images):
+    def maps(self, images):
         self.batches.append(len(images))
-        return images[:, :1, ::16, ::16].expand(-1, 1024, -1, -1)
+        return np.repeat(images[:, None, ::16, ::16, 0] / np.float32(255), 1024, axis=1)
 
 
 @pytest.fixture
@@ -42,7 +48,38 @@ def test_maps_have_the_sizes_of_their_images_and_come_back_as_made(images, tmp_p
     assert [tuple(one.shape) for one in maps] == [(1024, 2, 4), (1024, 4, 3), (1024, 2, 2)]
     assert sorted(backbone.batches) == [1, 1, 2]
     blue = cv2.imread(str(images[0].path))[::16, ::16, 0].astype(np.float32) / 255
-    np.testing.assert_allclose(maps[1][5], (blue - 0.406) / 0.225, atol=1e-5)
+    np.testing.assert_allclose(maps[1][5], blue, atol=1e-5)
+
+
+def test_a_network_reads_images_normalised(images, tmp_path):
+    backbone = load_backbone("cvnet-r50", seed=1)
+    store = describe_dense(images[2:3], tmp_path, backbone=backbone, side=64)
+    pixels = torch.from_numpy(read_colour(images[2], max_side=64)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(store.features([0]).dense[0], backbone.feature_map(normalised(pixels))[0])
+
+
+def test_dense_rootsift_is_a_backbone(images, tmp_path):
+    store = describe_dense(images, tmp_path, backbone=load_backbone("dense-rootsift"), side=64)
+    maps = store.features([1, 2, 3]).dense
+    assert [tuple(one.shape) for one in maps] == [(128, 4, 3), (128, 2, 4), (128, 2, 2)]
+    grey = cv2.cvtColor(read_colour(images[2], max_side=64), cv2.COLOR_BGR2GRAY)
+    np.testing.assert_array_equal(maps[1], dense_root_sift(grey))
+
+
+def test_only_weights_tell_maps_of_one_backbone_apart(tmp_path):
+    checkpoint = tmp_path / "weights.pt"
+    checkpoint.write_bytes(b"weights")
+    given = [(None, 0), (None, 1), (checkpoint, 0)]
+    network = [Maps("cvnet-r50", *one).slug for one in given]
+    digest = hashlib.sha256(b"weights").hexdigest()[:12]
+    assert network == ["cvnet-r50-random-0-256", "cvnet-r50-random-1-256", f"cvnet-r50-{digest}-256"]
+    assert {Maps("dense-rootsift", *one).slug for one in given} == {"dense-rootsift-none-256"}
+
+
+def test_backbones_that_variants_name_are_known():
+    named = {variant.backbone for family in names() for variant in variants(family).values()} - {None}
+    assert named == set(BACKBONES)
 
 
 def test_a_finished_store_is_not_made_again_and_an_unfinished_one_is_completed(images, tmp_path, monkeypatch):
@@ -52,10 +89,10 @@ def test_a_finished_store_is_not_made_again_and_an_unfinished_one_is_completed(i
     ]
 
     class Interrupted(Halves):
-        def feature_map(self, images):
+        def maps(self, images):
             if self.batches:
                 raise KeyboardInterrupt
-            return super().feature_map(images)
+            return super().maps(images)
 
     with pytest.raises(KeyboardInterrupt):
         describe_dense(images, tmp_path / "b", backbone=Interrupted(), side=64)
@@ -75,8 +112,8 @@ def test_a_finished_store_is_not_made_again_and_an_unfinished_one_is_completed(i
 
 def test_maps_that_are_not_finite_are_not_stored(images, tmp_path):
     class Broken(Halves):
-        def feature_map(self, images):
-            return super().feature_map(images) * float("nan")
+        def maps(self, images):
+            return super().maps(images) * float("nan")
 
     with pytest.raises(BenchError, match="gives NaN"):
         describe_dense(images, tmp_path / "a", backbone=Broken(), side=64)

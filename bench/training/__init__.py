@@ -1,0 +1,1 @@
+"""What training needs: triplets to train on, losses, learning rates."""

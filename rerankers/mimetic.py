@@ -1,0 +1,107 @@
+"""Weights that small networks start from when nothing is pretrained: attention that compares descriptors at once.
+
+Attention drawn at random has to find out first that equal descriptors belong together, which a small training never
+does. Here queries and keys are projected alike, so that a token reads most where it finds its own like from the first
+step on. Source: mimetic initialisation (Trockman and Kolter, ICML 2023), in its simplest form.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rerankers.ames import AmesNetwork
+from rerankers.attention import Attention
+from rerankers.elvis import ElvisNetwork
+from rerankers.errors import RerankError
+from rerankers.locore.config import RESERVED
+from rerankers.locore.model import LocoreNetwork, SelfAttention
+from rerankers.locore.recurrent import Crossing, RecurrentNetwork
+from rerankers.rrt import GldNetwork
+
+#: Logit of a token that meets its like, over that of one at a right angle.
+SHARPNESS = 16.0
+#: How far the query's tokens are moved towards what all descriptors have in common, so that all read them first.
+QUERY_LEAD = 0.5
+#: Deviation of an image's place in a list; and what other embeddings are shrunk by, beside descriptors of unit length.
+PLACE, SHRUNK = 0.3, 0.05
+
+
+def start(network: nn.Module, common: Tensor) -> None:
+    """Draws the weights of a network anew, from torch's generator; one without attention stays as it is.
+
+    common: (D,) mean direction of the descriptors. RerankError for descriptors wider or narrower than the tokens.
+    """
+    with torch.no_grad():
+        if isinstance(network, AmesNetwork | ElvisNetwork):
+            _through(_linear(network.remap_local), 1.0)
+        if isinstance(network, AmesNetwork):
+            _alike(network, width=network.config.width)
+        elif isinstance(network, GldNetwork):
+            for embedding in (network.scale_encoder, network.seg_encoder):
+                embedding.weight.mul_(SHRUNK)
+            _alike(network, width=network.config.width)
+            first = next(one for one in network.modules() if isinstance(one, Attention))
+            _project(first, norm=1.0)
+        elif isinstance(network, LocoreNetwork | RecurrentNetwork):
+            _start_list(network, common)
+
+
+def _start_list(network: LocoreNetwork | RecurrentNetwork, common: Tensor) -> None:
+    width = network.config.width
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear) and not name.startswith("blocks."):  # recurrences have a start of their own
+            nn.init.xavier_uniform_(module.weight)
+    _through(_linear(network.local_to_lm), width**0.5)
+    if isinstance(network, RecurrentNetwork):
+        table = network.position_embeddings
+    else:
+        table = network.longformer.embeddings.position_embeddings
+    nn.init.normal_(table.weight, std=PLACE)
+    if network.config.positions == "segment":
+        table.weight[RESERVED] += QUERY_LEAD * width**0.5 * common / common.norm()
+    _alike(network, width=width)
+
+
+def _alike(network: nn.Module, *, width: int) -> None:
+    """All attention whose tokens a norm has brought to a length of about sqrt(width)."""
+    for module in network.modules():
+        if isinstance(module, Attention):
+            _project(module, norm=width**0.5)
+        elif isinstance(module, SelfAttention):
+            rotation = _rotation(width, module.heads, norm=width**0.5)
+            for one in (module.query, module.key, module.query_global, module.key_global):
+                one.weight.copy_(rotation)
+        elif isinstance(module, Crossing):
+            rotation = _rotation(width, module.heads, norm=width**0.5)
+            module.query.weight.copy_(rotation)
+            module.key.weight.copy_(rotation)
+
+
+def _project(attention: Attention, *, norm: float) -> None:
+    width = attention.heads * attention.depth
+    rotation = _rotation(width, attention.heads, norm=norm)
+    attention.in_proj_weight[:width] = rotation
+    attention.in_proj_weight[width : 2 * width] = rotation
+
+
+def _rotation(width: int, heads: int, *, norm: float) -> Tensor:
+    """A rotation, as large as it takes for SHARPNESS between tokens of this length."""
+    scale = SHARPNESS * heads * (width // heads) ** 0.5 / norm**2
+    return nn.init.orthogonal_(torch.empty(width, width)) * scale**0.5
+
+
+def _linear(entry: nn.Module) -> nn.Linear:
+    """The layer from descriptors to tokens."""
+    return next(one for one in entry.modules() if isinstance(one, nn.Linear))
+
+
+def _through(layer: nn.Linear, scale: float) -> None:
+    """Lets descriptors through as they are, times `scale`."""
+    if layer.in_features != layer.out_features:
+        raise RerankError(
+            f"descriptors {layer.in_features} wide for tokens {layer.out_features} wide",
+            wanted="one width",
+            cure="Start a `micro` variant so; others start as they are drawn, or from a pretrained encoder.",
+        )
+    layer.weight.copy_(scale * torch.eye(layer.in_features))
