@@ -30,24 +30,29 @@ PLACE, SHRUNK = 0.3, 0.05
 def start(network: nn.Module, common: Tensor) -> None:
     """Draws the weights of a network anew, from torch's generator; one without attention stays as it is.
 
-    common: (D,) mean direction of the descriptors. RerankError for descriptors wider or narrower than the tokens.
+    common: (D,) mean of the descriptors. RerankError for descriptors wider or narrower than the tokens.
     """
     with torch.no_grad():
-        if isinstance(network, AmesNetwork | ElvisNetwork):
+        lead = QUERY_LEAD * common / common.norm()
+        if isinstance(network, ElvisNetwork):
+            entry = _linear(network.remap_local)
+            _through(entry, 1.0)
+            entry.bias.copy_(-common)  # transport tells right from wrong by cosines, which share little then
+        elif isinstance(network, AmesNetwork):
             _through(_linear(network.remap_local), 1.0)
-        if isinstance(network, AmesNetwork):
             _alike(network, width=network.config.width)
         elif isinstance(network, GldNetwork):
             for embedding in (network.scale_encoder, network.seg_encoder):
                 embedding.weight.mul_(SHRUNK)
+            network.seg_encoder.weight[0] += lead
             _alike(network, width=network.config.width)
             first = next(one for one in network.modules() if isinstance(one, Attention))
             _project(first, norm=1.0)
         elif isinstance(network, LocoreNetwork | RecurrentNetwork):
-            _start_list(network, common)
+            _start_list(network, lead)
 
 
-def _start_list(network: LocoreNetwork | RecurrentNetwork, common: Tensor) -> None:
+def _start_list(network: LocoreNetwork | RecurrentNetwork, lead: Tensor) -> None:
     width = network.config.width
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear) and not name.startswith("blocks."):  # recurrences have a start of their own
@@ -59,7 +64,7 @@ def _start_list(network: LocoreNetwork | RecurrentNetwork, common: Tensor) -> No
         table = network.longformer.embeddings.position_embeddings
     nn.init.normal_(table.weight, std=PLACE)
     if network.config.positions == "segment":
-        table.weight[RESERVED] += QUERY_LEAD * width**0.5 * common / common.norm()
+        table.weight[RESERVED] += width**0.5 * lead
     _alike(network, width=width)
 
 

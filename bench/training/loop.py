@@ -136,7 +136,7 @@ def _validate(
     if before is None or row.mean > before.mean:
         progress.stale = 0
         return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-    progress.stale += 1
+    progress.stale += progress.step > recipe.earliest
     if recipe.patience is not None and progress.stale >= recipe.patience:
         if progress.falls >= recipe.falls:
             progress.finished = True

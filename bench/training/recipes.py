@@ -22,7 +22,8 @@ class Recipe:
     anchor that are looked at. shortest: local descriptors are cut to a random number from here on, None: never.
     warm_up: steps in which the rate rises to `rate`. clip: largest norm of a gradient.
     patience: validations without a rise until the rate falls to a third and, after `falls` falls, training ends.
-    validate_every: steps.
+    validate_every: steps. earliest: steps before which validation may stand still without consequence: attention often
+    finds out late, and at once, that descriptors are to be compared.
     mimetic: starts from weights that compare descriptors (rerankers.mimetic).
     """
 
@@ -41,6 +42,7 @@ class Recipe:
     patience: int | None = None
     falls: int = 0
     validate_every: int = 100
+    earliest: int = 0
     mimetic: bool = False
 
     def __post_init__(self) -> None:
@@ -105,9 +107,11 @@ PUBLISHED = {
 
 #: Lists of a step of a list-wise micro model, and triplets of a pair-wise one: about as many candidates.
 MICRO_LISTS, MICRO_TRIPLETS = 2, 50
+#: Where the common rate of micro models is not 1e-3: ELViS has few parameters, and stands still for long with it.
+MICRO_RATES = {"elvis": 5e-3}
 
 
-def micro(published: Recipe) -> Recipe:
+def micro(family: str, published: Recipe) -> Recipe:
     """The same sampling, with a rate and batches for a small network that starts from nothing.
 
     All micro models share the data, the rate's course and the end: when validation has stopped rising.
@@ -116,7 +120,7 @@ def micro(published: Recipe) -> Recipe:
     return Recipe(
         source=f"{MICRO_SOURCE}; sampling and loss of {published.source}",
         sampling=published.sampling,
-        rate=1e-3,
+        rate=MICRO_RATES.get(family, 1e-3),
         decay=published.decay,
         schedule=PLATEAU,
         epochs=100,
@@ -127,6 +131,7 @@ def micro(published: Recipe) -> Recipe:
         patience=3,
         falls=1,
         validate_every=250,
+        earliest=2000,
         mimetic=True,
     )
 
@@ -140,4 +145,4 @@ def recipe_for(spec: Spec) -> Recipe:
             cure="Train its parts by themselves.",
         )
     published = PUBLISHED[spec.family]
-    return micro(published) if spec.variant.endswith("micro") else published
+    return micro(spec.family, published) if spec.variant.endswith("micro") else published
