@@ -68,15 +68,16 @@ def main(
     used = threads or this_machine().cores
     limit_threads(used)
     descriptors = Descriptors(training=training)
-    if data == validation:
+    gallery = prepare_gallery(data, descriptors, cache=cached, workers=used, progress=progress)
+    held = prepare(validation, descriptors, cache=cached, workers=used, progress=progress)
+    if gallery.dataset.sha256 == held.dataset.sha256:
         raise BenchError(
-            f"--data {data} and --validation {validation}",
+            f"--data {data} and --validation {validation}, which are the same data",
             wanted="validation landmarks that are not learnt from",
             cure="Pass another --validation.",
         )
-    gallery = prepare_gallery(data, descriptors, cache=cached, workers=used, progress=progress)
-    held = prepare(validation, descriptors, cache=cached, workers=used, progress=progress)
-    reranker = build(replace(spec), allow_random=True, checkpoint=start, seed=seed)
+    fits(gallery, spec)
+    reranker = build(spec, allow_random=True, checkpoint=start, seed=seed)
     learnt = TrainingData.make(gallery, _store(gallery, "gallery", spec, seed), depth=recipe.depth, fewest=FEWEST)
     if start is None and recipe.mimetic:
         torch.manual_seed(seed)
@@ -131,6 +132,22 @@ def requested(name: str) -> Spec:
 def adjusted(recipe: Recipe, **given: Any) -> Recipe:
     """The recipe with what the command line says instead."""
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+def fits(gallery: Gallery, spec: Spec) -> None:
+    """Raises BenchError unless the descriptors are as wide as the re-ranker reads them."""
+    inputs, store = variant_of(spec).inputs, gallery.gallery
+    found = {
+        "local": (inputs.local_dim, store.local and store.local.dim),
+        "global": (inputs.global_dim, store.global_ and store.global_.dim),
+    }
+    for kind, (wanted, given) in found.items():
+        if wanted is not None and wanted != given:
+            raise BenchError(
+                f"{kind} descriptors {given} wide in {gallery.dataset.name}, for {spec}",
+                wanted=f"{wanted}",
+                cure="Choose a variant for these descriptors, or learn global ones on more images (--training).",
+            )
 
 
 def provenance(threads: int) -> dict[str, Any]:

@@ -52,12 +52,12 @@ class Relations:
     def judged(self, anchors: NDArray[np.int64], images: NDArray[np.int64]) -> tuple[NDArray[np.bool_], ...]:
         """Which of `images` (a, k) are positives to the anchors (a,), and which are negatives: (a, k) each."""
         own = self.landmark[anchors][:, None]
-        same = (own == self.landmark[images]) & (own >= 0)
+        same, other = (own == self.landmark[images]) & (own >= 0), images != anchors[:, None]
         if self.pairs is None:
-            return same & (images != anchors[:, None]), ~same
+            return same & other, ~same & other
         count = len(self.landmark)
         known = self.pairs[:, 0] * count + self.pairs[:, 1]
-        return np.isin(anchors[:, None] * count + images, known), ~same & (images != anchors[:, None])
+        return np.isin(anchors[:, None] * count + images, known), ~same & other
 
 
 def _covisible(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -114,6 +115,14 @@ def resume(
 
 def _difference(stored: str, given: str) -> str:
     """The first settings that differ, in words."""
-    one, other = json.loads(stored), json.loads(given)
+    one, other = (_flat(json.loads(text)) for text in (stored, given))
     differing = [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
     return ", ".join(f"{name} {one.get(name)!r}, now {other.get(name)!r}" for name in differing[:4])
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those within settings beside the others."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= value if isinstance(value, dict) else {name: value}
+    return found
