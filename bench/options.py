@@ -16,12 +16,12 @@ DESCRIBED = ",".join(
         "sg-rerank",
         "ransac",
         "chamfer:rootsift",
-        "elvis:rootsift",
-        "ames:rootsift",
-        "rrt:rootsift",
-        "r2former:rootsift",
-        "cvnet",
-        "locore:tiny-rootsift",
+        "elvis:micro",
+        "ames:micro",
+        "rrt:micro",
+        "r2former:micro",
+        "cvnet:micro",
+        "locore:micro",
     )
 )
 

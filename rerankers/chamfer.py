@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rerankers.batching import pairs_at_once
 from rerankers.interface import Features, Flops, Reranker
-from rerankers.registry import Inputs, Variant
+from rerankers.registry import MICRO_LOCALS, Inputs, Variant
 
 #: Of a pair in which either image has no descriptor: below every cosine that can be.
 NOTHING = -1.0
@@ -72,4 +72,5 @@ def _variant(about: str, locals_: int, local_dim: int) -> Variant:
 VARIANTS: dict[str, Variant] = {
     "dinov2": _variant("DINOv2 descriptors", 600, 768),
     "rootsift": _variant("RootSIFT descriptors", 500, 128),
+    "rootsift-48": _variant("RootSIFT descriptors", MICRO_LOCALS, 128),
 }
