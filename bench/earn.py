@@ -120,8 +120,22 @@ def evaluation(
             figures |= {f"precision_at_{k}_{name}": float(value) for k, value in found.precision_at.items()}
             series[f"ap_{name}"] = [None if np.isnan(ap) else float(ap) for ap in found.per_query_ap]
         series[f"positives_in_shortlist_{name}"] = _positives(lists, truths, protocol, chosen)
+    if any(truth.transitive is not None for truth in truths):
+        orders = [result.orders[one.name_for("hard")] for result, one in zip(results, lists, strict=True)]
+        found = revisited.evaluate(
+            _whole_lists(lists, orders, hard_star=False), [_transitive(truth) for truth in truths], protocols=("hard",)
+        )["hard"]
+        figures["map_transitive"] = float(found.map)
+        series["ap_transitive"] = [None if np.isnan(ap) else float(ap) for ap in found.per_query_ap]
     scores = hashlib.sha256("".join(result.scores_sha256 for result in results).encode()).hexdigest()
     return {"figures": figures, "series": series, "scores_sha256": scores}
+
+
+def _transitive(truth: QueryTruth) -> QueryTruth:
+    """The truth under which only transitive positives count: all other positives are ignored."""
+    hard = np.array([], dtype=np.int64) if truth.transitive is None else truth.transitive
+    ignored = np.concatenate([truth.junk, np.setdiff1d(truth.hard, hard)])
+    return QueryTruth(easy=truth.easy, hard=hard, junk=ignored)
 
 
 def _whole_lists(lists: Sequence[CandidateList], orders: Sequence[list[int]], *, hard_star: bool) -> np.ndarray:

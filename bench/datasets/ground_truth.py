@@ -38,13 +38,15 @@ class QueryTruth:
     """What the gallery is to one query.
 
     easy, hard, junk: read-only int64 gallery indices, no image twice. box: (x1, y1, x2, y2) in pixels of the
-    query image, or None for the whole image.
+    query image, or None for the whole image. transitive: those of `hard` that the query alone hardly shows, None
+    where nobody says which they are.
     """
 
     easy: np.ndarray
     hard: np.ndarray
     junk: np.ndarray
     box: Box | None = None
+    transitive: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +61,10 @@ class GroundTruth:
 def read_ground_truth(path: Path) -> GroundTruth:
     """The ground truth in a `.json` file or, by any other suffix, in a pickle (read with an allow-list of types).
 
-    Unknown keys are let through, and so is a truth without queries: it is for training. BenchError for a file that
-    cannot be read and for a truth that does not hold together: an empty gallery, lengths that differ, an index outside
-    the gallery, an image under two labels, a name that is absolute or steps up.
+    `transitive` of an entry, a part of its `hard`, is kept; other unknown keys are let through, and so is a truth
+    without queries: it is for training. BenchError for a file that cannot be read and for a truth that does not hold
+    together: an empty gallery, lengths that differ, an index outside the gallery, an image under two labels, a name
+    that is absolute or steps up.
     """
     document = _read_json(path) if path.suffix == ".json" else safe_pickle.load(path)
     try:
@@ -78,7 +81,7 @@ def write_ground_truth(path: Path, truth: GroundTruth, *, extra: Mapping[str, Se
     """
     further = {} if extra is None else dict(extra)
     for name, values in further.items():
-        if len(values) != len(truth.queries) or name in (*LABELS, "bbx"):
+        if len(values) != len(truth.queries) or name in (*LABELS, "bbx", "transitive"):
             raise _flaw(
                 f"the extra field {name!r} with {len(values)} values for {len(truth.queries)} queries",
                 wanted="a new name, and one value for each query",
@@ -93,7 +96,11 @@ def write_ground_truth(path: Path, truth: GroundTruth, *, extra: Mapping[str, Se
 
 def _document(truth: GroundTruth) -> dict[str, Any]:
     """`truth` in the layout of the file."""
-    entries = [{"bbx": one.box, **{label: getattr(one, label) for label in LABELS}} for one in truth.truths]
+    entries = [
+        {"bbx": one.box, **{label: getattr(one, label) for label in LABELS}}
+        | ({} if one.transitive is None else {"transitive": one.transitive})
+        for one in truth.truths
+    ]
     return {"imlist": truth.gallery, "qimlist": truth.queries, "gnd": entries}
 
 
@@ -155,7 +162,12 @@ def _query_truth(entry: Any, query: int, gallery_size: int) -> QueryTruth:
         raise _flaw(
             f"image {images[counts > 1][0]} more than once in query {query}", wanted="each image under one label"
         )
-    return QueryTruth(**labelled, box=_box(entry.get("bbx"), query))
+    transitive = None
+    if entry.get("transitive") is not None:
+        transitive = _indices(entry["transitive"], f"transitive of query {query}", gallery_size)
+        if not np.isin(transitive, labelled["hard"]).all():
+            raise _flaw(f"transitive of query {query} with images that are not hard", wanted="a part of hard")
+    return QueryTruth(**labelled, box=_box(entry.get("bbx"), query), transitive=transitive)
 
 
 def _indices(values: Any, what: str, gallery_size: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
 from bench.results.record import AccuracyKey, Record
 
 CUTS = (1, 5, 10)
+TRANSITIVE = "map_transitive"
 GAINS_SHOWN = ("medium", "hard")
 UNTRAINED = "random weights: the accuracy of this row means nothing"
 INTERVAL = (
@@ -92,9 +93,10 @@ def accuracy_table(records: Sequence[Record]) -> Table:
 def group_table(group: Group) -> Table:
     """mAP under every protocol, and the gain over no re-ranking under medium and hard."""
     gains = tuple(Column(f"gain {PROTOCOLS[name]} [{CONFIDENCE:.0%}]", points) for name in GAINS_SHOWN)
+    further = {TRANSITIVE: "transitive"} if any(TRANSITIVE in one.figures for one in group.records) else {}
     columns = (
         *_what_columns(),
-        *(Column(f"mAP {shown}", percent) for shown in PROTOCOLS.values()),
+        *(Column(f"mAP {shown}", percent) for shown in (*PROTOCOLS.values(), *further.values())),
         *gains,
         Column("commit"),
     )
@@ -102,6 +104,7 @@ def group_table(group: Group) -> Table:
         (
             *cells,
             *_figures(record, [f"map_{name}" for name in PROTOCOLS]),
+            *_figures(record, further),
             *(_gain_cell(group.gains[row, name]) for name in GAINS_SHOWN),
             provenance.commit_cell(record),
         )
@@ -112,6 +115,11 @@ def group_table(group: Group) -> Table:
         f"mAP in percent; {group.description}. AP is divided by the number of all positives (the revisitop divisor); "
         f"mAP is the mean over queries with positives ({counts}). hard*: easy images are taken out before re-ranking."
     )
+    if further:
+        caption += (
+            " transitive: only positives that the query alone hardly shows, over "
+            f"{_queries(group, 'transitive')} queries; all other positives are ignored."
+        )
     return Table(columns=columns, rows=rows, caption=caption, notes=(INTERVAL,))
 
 

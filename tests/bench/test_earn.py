@@ -120,3 +120,18 @@ def test_a_query_without_positives_has_no_ap():
     result = QueryResult({"standard": [0, 1, 2], "hard_star": [0, 1, 2]}, "", 0.0)
     found = evaluation([chosen], [result], (labels,))
     assert found["series"]["ap_easy"] == [None] and np.isnan(found["figures"]["map_easy"])
+
+
+def test_transitive_positives_are_judged_by_themselves():
+    truth = QueryTruth(
+        easy=np.array([0]), hard=np.array([1, 2]), junk=np.array([3]), transitive=np.array([2], dtype=np.int64)
+    )
+    candidates = CandidateList.make(
+        np.arange(6), np.linspace(1, 0.5, 6), truth=truth, policy=Policy.JUNK_BEHIND, length=6
+    )
+    # images by rank: 4, 0, 1, 2, 5, 3; without the ignored ones 4, 2, 5: AP = (0 / 1 + 1 / 2) / 2
+    order = [candidates.ids.tolist().index(image) for image in (4, 0, 1, 2, 5, 3)]
+    result = QueryResult(orders={"standard": order, "hard_star": [k for k in order if k]}, scores_sha256="", seconds=0)
+    found = evaluation([candidates], [result], [truth])
+    assert found["figures"]["map_transitive"] == pytest.approx(0.25)
+    assert found["series"]["ap_transitive"] == [pytest.approx(0.25)]

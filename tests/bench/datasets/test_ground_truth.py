@@ -14,8 +14,8 @@ DOCUMENT = {
     "imlist": ["all_souls_000013", "sub/b.jpg", "c..d.png"],
     "qimlist": ["q0", "q1"],
     "gnd": [
-        {"easy": [2], "hard": [], "junk": [0, 1], "bbx": [1, 2.5, 30, 40], "transitive": [1]},
-        {"easy": [], "hard": [1], "junk": []},
+        {"easy": [2], "hard": [], "junk": [0, 1], "bbx": [1, 2.5, 30, 40], "unseen": [1]},
+        {"easy": [], "hard": [1, 2], "junk": [], "transitive": [1]},
     ],
     "made_by": "hand",
 }
@@ -41,6 +41,7 @@ def assert_same(one, other):
         assert a.box == b.box
         for label in LABELS:
             np.testing.assert_array_equal(getattr(a, label), getattr(b, label), strict=True)
+        np.testing.assert_array_equal(a.transitive, b.transitive)
 
 
 @pytest.mark.parametrize("name", ["truth.json", "truth.pkl"])
@@ -50,6 +51,7 @@ def test_reads_what_is_there(tmp_path, name):
     first, second = found.truths
     assert (first.easy.tolist(), first.hard.tolist(), first.junk.tolist()) == ([2], [], [0, 1])
     assert first.box == (1.0, 2.5, 30.0, 40.0) and second.box is None
+    assert first.transitive is None and second.transitive.tolist() == [1]
     assert all(getattr(first, label).dtype == np.int64 for label in LABELS)
     with pytest.raises(ValueError, match="read-only"):
         first.easy[0] = 1
@@ -88,13 +90,13 @@ def test_writing_and_reading_again(tmp_path):
     indices = (np.array([2]), np.array([], dtype=np.int64), np.array([0, 1]))
     truth = GroundTruth(("a", "b", "c"), ("q0", "q1"), (QueryTruth(*indices, box=(0.5, 1, 2, 3)), QueryTruth(*indices)))
     path = tmp_path / "truth.json"
-    write_ground_truth(path, truth, extra={"transitive": [np.array([1]), []], "angle_deg": [np.float64(2.5), 0]})
+    write_ground_truth(path, truth, extra={"unseen": [np.array([1]), []], "angle_deg": [np.float64(2.5), 0]})
     assert_same(read_ground_truth(path), truth)
     entries = json.loads(path.read_text())["gnd"]
-    assert [entry["transitive"] for entry in entries] == [[1], []]
+    assert [entry["unseen"] for entry in entries] == [[1], []]
     assert [entry["angle_deg"] for entry in entries] == [2.5, 0]
     first = path.read_bytes()
-    write_ground_truth(path, read_ground_truth(path), extra={"transitive": [[1], []], "angle_deg": [2.5, 0]})
+    write_ground_truth(path, read_ground_truth(path), extra={"unseen": [[1], []], "angle_deg": [2.5, 0]})
     assert path.read_bytes() == first
     assert [one.name for one in tmp_path.iterdir()] == ["truth.json"]
 
@@ -104,8 +106,8 @@ def test_nothing_is_written_that_could_not_be_read(tmp_path):
     with pytest.raises(BenchError, match="easy of query 0 from 5 to 5"):
         write_ground_truth(tmp_path / "truth.json", GroundTruth(("a",), ("q",), (truth,)))
     fine = GroundTruth(("a",) * 1, ("q",), (QueryTruth(*[np.array([], dtype=int)] * 3),))
-    with pytest.raises(BenchError, match="'transitive' with 2 values for 1 queries"):
-        write_ground_truth(tmp_path / "truth.json", fine, extra={"transitive": [1, 2]})
+    with pytest.raises(BenchError, match="'unseen' with 2 values for 1 queries"):
+        write_ground_truth(tmp_path / "truth.json", fine, extra={"unseen": [1, 2]})
     with pytest.raises(BenchError, match="'easy'"):
         write_ground_truth(tmp_path / "truth.json", fine, extra={"easy": [1]})
     assert list(tmp_path.iterdir()) == []
@@ -175,3 +177,11 @@ def test_a_missing_file_is_refused(tmp_path):
     for name in ("truth.json", "truth.pkl"):
         with pytest.raises(BenchError, match="cannot read"):
             read_ground_truth(tmp_path / name)
+
+
+def test_transitive_positives_are_hard_ones(tmp_path):
+    def change(document):
+        document["gnd"][1]["transitive"] = [0]
+
+    with pytest.raises(BenchError, match="transitive of query 1 with images that are not hard"):
+        read_ground_truth(write(tmp_path / "truth.json", with_change(change)))
