@@ -28,7 +28,7 @@ from bench.training.recipes import Recipe, recipe_for
 from bench.training.state import Progress
 from bench.training.validation import Validation
 from rerankers import Reranker, mimetic
-from rerankers.registry import Spec, build, parse, variant_of, variants
+from rerankers.registry import Spec, drawn, parse, variant_of, variants
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def main(
             cure="Pass another --validation.",
         )
     fits(gallery, spec)
-    reranker = build(spec, allow_random=True, checkpoint=start, seed=seed)
+    reranker = begun(spec, start, seed)
     learnt = TrainingData.make(gallery, _store(gallery, "gallery", spec, seed), depth=recipe.depth, fewest=FEWEST)
     if start is None and recipe.mimetic:
         torch.manual_seed(seed)
@@ -132,6 +132,15 @@ def requested(name: str) -> Spec:
 def adjusted(recipe: Recipe, **given: Any) -> Recipe:
     """The recipe with what the command line says instead."""
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+
+
+def begun(spec: Spec, start: Path | None, seed: int) -> Reranker:
+    """The re-ranker before its first step: drawn, never with the weights that come along, or from a checkpoint."""
+    variant = variant_of(spec)
+    reranker = drawn(variant, seed=seed)
+    if start is not None and variant.load is not None:
+        variant.load(reranker, start)
+    return reranker
 
 
 def fits(gallery: Gallery, spec: Spec) -> None:

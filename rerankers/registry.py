@@ -286,14 +286,19 @@ def _single(part: Spec, checkpoint: Path | None, *, allow_random: bool, seed: in
             wanted="a checkpoint, or leave to use random weights",
             cure="Pass --checkpoint FAMILY=PATH, or --allow-random to run it all the same.",
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        reranker = variant.make()
+    reranker = drawn(variant, seed=seed)
     if checkpoint is not None and variant.load is not None:
         variant.load(reranker, checkpoint)
     if (network := reranker.module()) is not None:
         network.eval().requires_grad_(False)
     return reranker
+
+
+def drawn(variant: Variant, *, seed: int = 0) -> Reranker:
+    """The re-ranker as training begins, with random weights if it learns: none that come along are loaded."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return variant.make()
 
 
 def _composed(part: Spec, reranker: Reranker) -> Reranker:

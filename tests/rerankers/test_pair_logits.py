@@ -7,7 +7,7 @@ import torch
 
 import rerankers
 from bench.features.synthetic import workload
-from rerankers import Features, RerankError, mimetic
+from rerankers import Features, RerankError, mimetic, registry
 from rerankers.registry import inputs_of, parse
 
 PAIRS = 6
@@ -16,7 +16,9 @@ SCORE = {"ames": lambda logit: logit, "rrt": lambda logit: logit, "r2former": to
 
 
 def reranker(name):
-    return rerankers.build(f"{name}:micro", allow_random=True, seed=3)
+    one = registry.drawn(registry.variants(name)["micro"], seed=3)
+    one.module().eval().requires_grad_(False)
+    return one
 
 
 def pairs(name, *, padded):
