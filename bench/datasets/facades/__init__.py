@@ -1,6 +1,17 @@
 """The embedded data set: procedural building fronts, photographed by random cameras, with exact ground truth."""
 
 from .recipe import SUBSETS, Recipe, training_recipe
-from .rendering import digest, ensure, is_complete, render
+from .rendering import digest, ensure, is_complete, read_recipe, render
+from .sights import Sights
 
-__all__ = ["SUBSETS", "Recipe", "digest", "ensure", "is_complete", "render", "training_recipe"]
+__all__ = [
+    "SUBSETS",
+    "Recipe",
+    "Sights",
+    "digest",
+    "ensure",
+    "is_complete",
+    "read_recipe",
+    "render",
+    "training_recipe",
+]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .building import Layout
-from .camera import Camera, jacobian, project
+from .camera import Camera, inverse, jacobian, project
 from .scene import prop_pieces
 from .shot import Shot
 
@@ -63,13 +63,28 @@ def see(layout: Layout, shot: Shot) -> View:
     area = np.abs(slopes[:, 0, 0] * slopes[:, 1, 1] - slopes[:, 0, 1] * slopes[:, 1, 0])
     total = (slopes**2).sum(axis=(1, 2))
     shorter = np.sqrt(np.maximum(0, (total - np.sqrt(np.maximum(0, total**2 - 4 * area**2))) / 2))
-    visible = inside & (shorter * CELL_M >= MIN_CELL_PX)
+    visible = inside & (shorter * CELL_M >= MIN_CELL_PX) & ~hidden(shot, pixels)
+    return View(cells=visible, scale=np.sqrt(area).astype(np.float32), camera=shot.camera)
+
+
+def hidden(shot: Shot, pixels: NDArray[np.float64]) -> Mask:
+    """Which of the pixels (n, 2) lie on an occluder."""
     column, row = (np.clip(np.floor(pixels), -1, 1 << 20).astype(int)).T
+    found = np.zeros(len(pixels), dtype=bool)
     for piece, left, top in prop_pieces(shot):
         x, y = column - left, row - top
-        hit = visible & (x >= 0) & (y >= 0) & (x < piece.shape[1]) & (y < piece.shape[0])
-        visible[np.flatnonzero(hit)[piece[y[hit], x[hit], 3] > 127]] = False
-    return View(cells=visible, scale=np.sqrt(area).astype(np.float32), camera=shot.camera)
+        hit = (x >= 0) & (y >= 0) & (x < piece.shape[1]) & (y < piece.shape[0])
+        found[np.flatnonzero(hit)[piece[y[hit], x[hit], 3] > 127]] = True
+    return found
+
+
+def cells_at(layout: Layout, shot: Shot, pixels: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(n,) places in `centres` of the cells that are seen at the pixels (n, 2); -1 where no cell is."""
+    points, nearness = project(inverse(shot.camera.front()), pixels)
+    columns, rows = (int(size / CELL_M) for size in (layout.width_m, layout.eaves_m))
+    column, row = np.floor(points / CELL_M).T
+    there = (nearness > 0) & (column >= 0) & (column < columns) & (row >= 0) & (row < rows) & ~hidden(shot, pixels)
+    return np.where(there, row * columns + column, -1).astype(np.int64)
 
 
 def query_box(layout: Layout, view: View) -> tuple[tuple[float, float, float, float], Mask]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -12,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -153,6 +155,20 @@ def _is_whole(path: Path) -> bool:
             return file.read() == b"\xff\xd9"
     except OSError:
         return False
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe that a folder was rendered from; BenchError for a folder of anything else."""
+    held: dict[str, Any] = _read_specification(folder) or {}
+    with contextlib.suppress(TypeError, BenchError):  # fields that no recipe has, or none that can be
+        recipe = Recipe(**{name: value for name, value in held.items() if name not in ("generator", "version")})
+        if specification(recipe) == held:
+            return recipe
+    raise BenchError(
+        f"{folder} without the recipe.json of a data set that this version renders",
+        wanted="facades: what an image shows of its front follows from the recipe",
+        cure="Pass --dataset facades or facades-val.",
+    )
 
 
 def _read_specification(folder: Path) -> dict[str, object] | None:
