@@ -16,8 +16,10 @@ from bench.results import ResultStore
 
 #: Where, inside a report, the records lie that it was made from.
 EVIDENCE = "records"
+#: Pictures that `bench.matches` leaves beside a report.
+MATCHES = "matches_*.png"
 #: What a report consists of.
-KINDS = ("README.md", "accuracy.*", "churn.*", "cost.*", "tune.*", "scatter_*.png", f"{EVIDENCE}/*.json")
+KINDS = ("README.md", "accuracy.*", "churn.*", "cost.*", "tune.*", "linking.*", "scatter_*.png", f"{EVIDENCE}/*.json")
 
 
 def main(
@@ -32,7 +34,7 @@ def main(
             wanted="a folder with at least one record",
             cure="Run `python -m bench.profile` or `python -m bench.accuracy --shortlist 400`, or pass --records.",
         )
-    files = render(stored)
+    files = render(stored, sorted(path.name for path in out.glob(MATCHES)))
     for name, contents in files.items():
         write_bytes(out / name, contents)
         console.print(f"wrote {out / name}", markup=False, highlight=False)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from bench.errors import BenchError
-from bench.reporting import accuracy, churn, cost, provenance, scatter, tune
+from bench.reporting import accuracy, churn, cost, linking, provenance, scatter, tune
 from bench.reporting.accuracy import Group
 from bench.reporting.cost import Section
 from bench.reporting.tables import escaped
@@ -22,9 +22,11 @@ _DRAWN: dict[str, tuple[str, Callable[[Group, str], tuple[list[scatter.Panel], l
 }
 
 
-def render(records: Sequence[Record]) -> dict[str, bytes]:
-    """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png; tune too where
-    a blend was chosen.
+def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, bytes]:
+    """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png; tune and linking too
+    where there are such records.
+
+    matches: names of pictures that lie beside the page already, to be shown on it.
 
     Raises BenchError when there is no record, or one with a date that is none.
     """
@@ -37,7 +39,7 @@ def render(records: Sequence[Record]) -> dict[str, bytes]:
     sections, groups = cost.sections(records), accuracy.groups(records)
     pictures = [_pictures(group, stem) for group, stem in zip(groups, _stems(groups), strict=True)]
     texts = {
-        "README.md": _front(records, sections, groups, [lines for lines, _ in pictures]),
+        "README.md": _front(records, sections, groups, [lines for lines, _ in pictures], matches),
         "cost.md": _page("Cost", records, [_cost_in_full(section) for section in sections] or [NO_COST]),
         "cost.csv": cost.sheet(records).csv(),
         "accuracy.md": _page(
@@ -53,12 +55,19 @@ def render(records: Sequence[Record]) -> dict[str, bytes]:
     if blends := tune.groups(records):
         texts["tune.md"] = _page("Blends", records, [_blends(group) for group in blends])
         texts["tune.csv"] = tune.sheet(records).csv()
+    if linked := linking.groups(records):
+        texts["linking.md"] = _page("Linking positives", records, [_linked(group) for group in linked])
+        texts["linking.csv"] = linking.sheet(records).csv()
     images = {name: png for _, drawn in pictures for name, png in drawn.items()}
     return {name: text.encode() for name, text in texts.items()} | images
 
 
 def _front(
-    records: Sequence[Record], sections: Sequence[Section], groups: Sequence[Group], pictures: Sequence[str]
+    records: Sequence[Record],
+    sections: Sequence[Section],
+    groups: Sequence[Group],
+    pictures: Sequence[str],
+    matches: Sequence[str],
 ) -> str:
     costs = [_titled(one.title, cost.section_table(one).markdown(), provenance.block(one.records)) for one in sections]
     earned = [
@@ -69,6 +78,8 @@ def _front(
     more_accuracy = "All protocols, precision, p values: [accuracy.md](accuracy.md), [accuracy.csv](accuracy.csv).\n"
     steady = "Rankings under other number types and batch sizes: [churn.md](churn.md), [churn.csv](churn.csv).\n"
     blends = "Blends chosen on a validation set: [tune.md](tune.md), [tune.csv](tune.csv).\n"
+    links = "Transitive positives and what links them: [linking.md](linking.md), [linking.csv](linking.csv).\n"
+    shown = [f"![{escaped(f'Matches in a list, {name}')}]({name})\n" for name in matches]
     return _page(
         "Reports",
         records,
@@ -81,6 +92,8 @@ def _front(
             more_accuracy,
             steady,
             *([blends] if tune.groups(records) else []),
+            *([links] if linking.groups(records) else []),
+            *(["## Matches\n", *shown] if shown else []),
         ],
     )
 
@@ -95,6 +108,10 @@ def _steadiness(records: Sequence[Record]) -> list[str]:
 def _blends(group: tune.Group) -> str:
     oracle = f"#### {tune.ORACLE.capitalize()}\n\n{tune.group_oracle_table(group).markdown()}"
     return _titled(group.title, tune.group_table(group).markdown(), provenance.block(group.records), oracle)
+
+
+def _linked(group: linking.Group) -> str:
+    return _titled(group.title, linking.group_table(group).markdown(), provenance.block(group.records))
 
 
 def _page(title: str, records: Sequence[Record], parts: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.record import AccuracyKey, ChurnKey, Record, TuneKey
+from bench.results.record import AccuracyKey, ChurnKey, LinkingKey, Record, TuneKey
 
 #: Protocols as records and figures name them -> as people write them.
 PROTOCOLS = {"easy": "easy", "medium": "medium", "hard": "hard", "hard_star": "hard*"}
@@ -48,7 +48,7 @@ def is_baseline(record: Record) -> bool:
 
 def trained(record: Record) -> bool:
     """False where a record on a data set comes of random weights."""
-    random = isinstance(record.key, AccuracyKey | ChurnKey | TuneKey) and record.key.weights == "random"
+    random = isinstance(record.key, AccuracyKey | ChurnKey | TuneKey | LinkingKey) and record.key.weights == "random"
     return not (random and record.status == "ok")
 
 

@@ -81,7 +81,21 @@ class TuneKey(_Frozen):
     validation_sha256: str
 
 
-Key = Annotated[CostKey | AccuracyKey | ChurnKey | TuneKey, Field(discriminator="kind")]
+class LinkingKey(_Frozen):
+    """How far a transitive positive's score depends on what its linking positive shows of it."""
+
+    kind: Literal["linking"] = "linking"
+    reranker: str
+    dataset: str
+    dataset_sha256: str
+    descriptors: str
+    shortlist: int
+    policy: str
+    weights: str
+    draws: int = Field(description="how often other descriptors are drawn for each case")
+
+
+Key = Annotated[CostKey | AccuracyKey | ChurnKey | TuneKey | LinkingKey, Field(discriminator="kind")]
 
 
 class Provenance(_Frozen):

@@ -56,6 +56,12 @@ def test_groups_of_one_data_set_and_length_have_pictures_of_their_own() -> None:
     assert pictures == [f"scatter_facades-top400-{n}_before_after_medium.png" for n in (1, 2)]
 
 
+def test_pictures_of_matches_are_shown_on_the_front_page() -> None:
+    front = render([cost_record()], ["matches_locore-micro.png"])["README.md"].decode()
+    assert "## Matches" in front and "](matches_locore-micro.png)" in front
+    assert "Matches" not in render([cost_record()])["README.md"].decode()
+
+
 def test_nothing_to_report_says_which_command_measures() -> None:
     with pytest.raises(BenchError, match=r"python -m bench\.profile"):
         render([])
