@@ -32,7 +32,8 @@ PROTOCOLS_DRAWN = ("medium", "hard")
 
 #: Colours that can still be told apart.
 MOST_STEPS = 6
-_STYLE = {
+#: Of every picture of a report.
+STYLE = {
     "font.family": "DejaVu Sans",
     "text.parse_math": False,
     "font.size": 7,
@@ -98,7 +99,7 @@ def draw(panels: Sequence[Panel], protocol: str, origin: str) -> bytes:
     """A PNG of small multiples with one colour bar and `origin` in small print, the same bytes every time."""
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    with matplotlib.style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", STYLE]):
         width, height = _PANEL_INCHES * columns + 0.9, (_PANEL_INCHES + 0.45) * rows + 0.35
         figure = Figure(figsize=(width, height), dpi=_DPI)
         FigureCanvasAgg(figure)
