@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -12,6 +13,7 @@ from bench import options
 from bench.cells import Cell, CellResult, earned, exit_code, isolated, run_cells
 from bench.console import output, run
 from bench.earn import EarnTask
+from bench.errors import BenchError
 from bench.ground import Setting, checkpoints_of
 from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
@@ -20,7 +22,7 @@ from bench.protocols import Policy
 from bench.provenance import Surroundings, code_sha256, command_line
 from bench.reporting import accuracy_table
 from bench.results import AccuracyKey, ResultStore
-from rerankers.registry import Spec, parse
+from rerankers.registry import Spec, parse, variant_of
 
 #: Re-rankers of the default comparison.
 DEFAULT = ",".join(
@@ -37,8 +39,8 @@ DEFAULT = ",".join(
         "cvnet:micro",
         "locore:micro",
         "locore:micro+slide",
-        "locore:rwkv-rootsift",
-        "locore:mamba-rootsift",
+        "locore:rwkv-micro",
+        "locore:mamba-micro",
         "sg-rerank+then+locore:micro",
         "sg-rerank+then+locore:micro+slide",
     )
@@ -54,12 +56,13 @@ class Request:
     work: Path
     timeout_s: float
 
-    def cell(self, spec: Spec) -> Cell:
+    def cell(self, spec: Spec, read: int | None) -> Cell:
         key = AccuracyKey(
             reranker=str(spec),
             **self.setting.described(),
             policy=str(self.policy),
             weights=self.setting.weights(spec),
+            read=read if any(variant_of(part).inputs.local_dim for part in spec.parts) else None,
         )
         return Cell(key, lambda: self.earn(spec, key))
 
@@ -68,7 +71,7 @@ class Request:
         ground, surroundings = self.setting.ground(spec), self.setting.surroundings
         heading = f"{key.model_dump_json()} {code_sha256()} {surroundings.seed}"
         journal = self.work / f"{hashlib.sha256(heading.encode()).hexdigest()[:16]}.journal"
-        task = EarnTask(ground=asdict(ground), policy=str(self.policy), journal=str(journal), heading=heading)
+        task = EarnTask(asdict(ground), str(self.policy), str(journal), heading, key.read)
         found = isolated(
             "bench.earn:run", asdict(task), threads=surroundings.threads, timeout_s=self.timeout_s, title=str(spec)
         )
@@ -81,6 +84,10 @@ def main(
     shortlist: options.Shortlist = 400,
     dataset: options.DatasetName = "facades",
     rerankers: options.Rerankers = DEFAULT,
+    read: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated: local descriptors read of an image; default: what the variant says."),
+    ] = None,
     policy: options.Policy = Policy.JUNK_BEHIND,
     checkpoint: options.Checkpoints = None,
     allow_random: options.AllowRandom = False,
@@ -95,6 +102,7 @@ def main(
 ) -> None:
     """Re-ranks the shortlist of every query with every re-ranker, evaluates the lists, and keeps a record of each."""
     specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))
+    lengths = _lengths(read, most=local_descriptors)
     folder, store = cache_folder(cache), ResultStore(records_folder(records))
     surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.accuracy"))
     setting = Setting.make(
@@ -107,9 +115,25 @@ def main(
         surroundings=surroundings,
     )
     request = Request(setting, policy, folder / "unfinished", timeout)
-    found = run_cells([request.cell(spec) for spec in specs], store, surroundings, again=again)
+    cells = {cell.key: cell for spec in specs for length in lengths for cell in [request.cell(spec, length)]}
+    found = run_cells(list(cells.values()), store, surroundings, again=again)
     output.print(accuracy_table(found).markdown(), markup=False, highlight=False)
     raise typer.Exit(exit_code(found))
+
+
+def _lengths(given: str | None, *, most: int) -> list[int | None]:
+    """The numbers of --read, [None] without; BenchError unless they are from 1 to the number that is kept."""
+    try:
+        found: list[int | None] = [None] if given is None else [int(one) for one in given.split(",")]
+    except ValueError:
+        found = [0]
+    if not all(one is None or 1 <= one <= most for one in found):
+        raise BenchError(
+            f"--read {given}",
+            wanted=f"numbers from 1 to the {most} descriptors that are kept, as in 12,24,48",
+            cure="Change them, or keep more with --locals.",
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -23,12 +23,13 @@ from rerankers import Features, Reranker
 
 @dataclass(frozen=True)
 class EarnTask:
-    """One accuracy cell, as JSON can carry it. ground: the fields of a Ground."""
+    """One accuracy cell, as JSON can carry it. ground: the fields of a Ground. read: see `reading`."""
 
     ground: dict[str, Any]
     policy: str
     journal: str
     heading: str
+    read: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
     """Re-ranks every query and evaluates the lists. Queries that an interrupted run finished are not run again."""
     task = EarnTask(**payload)
     ground = Ground(**task.ground)
-    queries, gallery, reranker = ground.store("queries"), ground.store("gallery"), ground.build()
+    queries, gallery = ground.store("queries"), ground.store("gallery")
+    reranker = ground.build() if task.read is None else reading(ground.build(), task.read)
     ids, similarity = ground.first_stage()
     journal = Journal(Path(task.journal), task.heading)
     truths = ground.dataset().truth.truths
@@ -63,6 +65,15 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
         results.append(result)
         progress(number + 1, len(truths), "queries")
     return evaluation(lists, results, truths)
+
+
+def reading(reranker: Reranker, length: int) -> Reranker:
+    """The re-ranker, with all that it is made of, made to read `length` local descriptors of every image."""
+    for inner in vars(reranker).values():
+        if isinstance(inner, Reranker):
+            reading(inner, length)
+    reranker.query_locals = reranker.candidate_locals = length
+    return reranker
 
 
 def rerank_query(

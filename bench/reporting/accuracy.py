@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,18 +26,23 @@ INTERVAL = (
 
 @dataclass(frozen=True)
 class Group:
-    """Accuracy records that may stand in one table: one data set, descriptors, shortlist and candidate policy."""
+    """Accuracy records that may stand in one table: one data set, descriptors, shortlist and candidate policy.
+
+    ablation: of re-rankers that were told how many local descriptors to read; the first stage is among them too.
+    """
 
     dataset: str
     dataset_sha256: str
     descriptors: str
     shortlist: int
     policy: str
+    ablation: bool
     records: tuple[Record, ...]
 
     @property
     def title(self) -> str:
-        return f"Accuracy on {self.dataset}, shortlist of {self.shortlist}, {self.policy}"
+        what = "Accuracy by number of local descriptors" if self.ablation else "Accuracy"
+        return f"{what} on {self.dataset}, shortlist of {self.shortlist}, {self.policy}"
 
     @property
     def description(self) -> str:
@@ -73,18 +79,20 @@ class Group:
 
 def groups(records: Iterable[Record]) -> list[Group]:
     """Accuracy records by what makes them comparable; no re-ranking first, untrained methods last, then by name."""
-    found: dict[tuple[str, str, str, int, str], list[Record]] = {}
+    found: dict[tuple[str, str, str, int, str, bool], list[Record]] = {}
     for record in sorted((one for one in records if isinstance(one.key, AccuracyKey)), key=_place):
         key = record.key
         assert isinstance(key, AccuracyKey)
-        place = key.dataset, key.dataset_sha256, key.descriptors, key.shortlist, key.policy
+        place = key.dataset, key.dataset_sha256, key.descriptors, key.shortlist, key.policy, key.read is not None
         found.setdefault(place, []).append(record)
+    for place in [place for place in found if place[-1]]:
+        found[place][:0] = filter(is_baseline, found.get((*place[:-1], False), []))
     return [Group(*place, tuple(rows)) for place, rows in sorted(found.items())]
 
 
 def accuracy_table(records: Sequence[Record]) -> Table:
     """The table of the records of one group. Raises ValueError for records that do not compare."""
-    found = groups(records)
+    found = [one for one in groups(records) if one.ablation == any(map(_read, records))]
     if len(found) != 1:
         raise ValueError(f"accuracy records of one data set and shortlist are wanted, not of {len(found)} kinds")
     return group_table(found[0])
@@ -95,7 +103,7 @@ def group_table(group: Group) -> Table:
     gains = tuple(Column(f"gain {PROTOCOLS[name]} [{CONFIDENCE:.0%}]", points) for name in GAINS_SHOWN)
     further = {TRANSITIVE: "transitive"} if any(TRANSITIVE in one.figures for one in group.records) else {}
     columns = (
-        *_what_columns(),
+        *_what_columns(group),
         *(Column(f"mAP {shown}", percent) for shown in (*PROTOCOLS.values(), *further.values())),
         *gains,
         Column("commit"),
@@ -120,6 +128,11 @@ def group_table(group: Group) -> Table:
             " transitive: only positives that the query alone hardly shows, over "
             f"{_queries(group, 'transitive')} queries; all other positives are ignored."
         )
+    if group.ablation:
+        caption += (
+            " L: local descriptors read of an image, the strongest first; weights are those of the variant, which were "
+            "not trained for it. +slide=N/K/S: windows of K candidates, S apart, over the first N."
+        )
     return Table(columns=columns, rows=rows, caption=caption, notes=(INTERVAL,))
 
 
@@ -140,14 +153,16 @@ def gain_table(group: Group) -> Table:
         f"percentile bootstrap over queries. p: two-sided paired randomisation test over queries, {RESAMPLES:,} "
         "resamples, not corrected for the number of comparisons. better, worse: queries whose AP rose or fell."
     )
-    return Table(columns=(*_what_columns(), Column("protocol"), *titles, *counts), rows=tuple(rows), caption=caption)
+    return Table(
+        columns=(*_what_columns(group), Column("protocol"), *titles, *counts), rows=tuple(rows), caption=caption
+    )
 
 
 def precision_table(group: Group) -> Table:
     """Precision at 1, 5 and 10."""
     names = [(f"precision_at_{cut}_{name}", f"{shown} P@{cut}") for name, shown in PROTOCOLS.items() for cut in CUTS]
     return Table(
-        columns=(*_what_columns(), *(Column(title, percent) for _, title in names)),
+        columns=(*_what_columns(group), *(Column(title, percent) for _, title in names)),
         rows=tuple(
             (*cells, *_figures(record, [name for name, _ in names]))
             for record, cells in zip(group.records, _what(group), strict=True)
@@ -161,7 +176,7 @@ def divisor_table(group: Group) -> Table:
     machines = {(one.provenance.fingerprint, one.provenance.threads) for one in group.records}
     names = [f"map_{name}_shortlist_divisor" for name in PROTOCOLS]
     timed = len(machines) == 1
-    columns = (*_what_columns(), *(Column(f"mAP {shown}", percent) for shown in PROTOCOLS.values()))
+    columns = (*_what_columns(group), *(Column(f"mAP {shown}", percent) for shown in PROTOCOLS.values()))
     times = "" if timed else " Re-ranking times come from different machines or threads: see the CSV."
     return Table(
         columns=(*columns, Column("re-ranking (s)", significant)) if timed else columns,
@@ -181,12 +196,13 @@ def sheet(records: Iterable[Record]) -> Table:
     head = ("reranker", "weights", "dataset", "dataset_sha256", "descriptors", "shortlist", "policy")
     parts = ("gain", "gain_low", "gain_high", "p_value")
     gains = [f"{part}_{name}" for name in PROTOCOLS for part in parts]
-    titles = (*head, "status", *figures, *gains, "notes", *provenance.SHEET_COLUMNS)
+    titles = (*head, "read", "status", *figures, *gains, "notes", *provenance.SHEET_COLUMNS)
     return Table(
         columns=tuple(Column(title) for title in titles),
         rows=tuple(
             (
                 *(Cell(str(getattr(record.key, name))) for name in head),
+                _read_cell(record),
                 Cell(record.status),
                 *_figures(record, figures),
                 *(cell for name in PROTOCOLS for cell in _sheet_gain(group.gains[row, name])),
@@ -195,20 +211,40 @@ def sheet(records: Iterable[Record]) -> Table:
             )
             for group in found
             for row, record in enumerate(group.records)
+            if not (group.ablation and is_baseline(record))
         ),
     )
 
 
-def _place(record: Record) -> tuple[bool, bool, str]:
-    return not is_baseline(record), not trained(record), record.key.model_dump_json()
+def _place(record: Record) -> tuple[bool, bool, int, tuple[int, ...], str]:
+    """In an ablation by the number of descriptors, then by the numbers in the name: those of windows, say."""
+    read = _read(record)
+    numbers = tuple(int(one) for one in re.findall(r"\d+", record.key.reranker)) if read else ()
+    return not is_baseline(record), not trained(record), read or 0, numbers, record.key.model_dump_json()
 
 
-def _what_columns() -> tuple[Column, ...]:
-    return Column("re-ranker"), Column("weights")
+def _read(record: Record) -> int | None:
+    return getattr(record.key, "read", None)
+
+
+def _read_cell(record: Record) -> Cell:
+    read = _read(record)
+    return missing("reads as many as it was made for, or none") if read is None else Cell(read)
+
+
+def _what_columns(group: Group) -> tuple[Column, ...]:
+    return Column("re-ranker"), Column("weights"), *([Column("L", count)] if group.ablation else [])
 
 
 def _what(group: Group) -> list[tuple[Cell, ...]]:
-    return [(Cell(provenance.label(record), _notes(record)), _weights(record)) for record in group.records]
+    return [
+        (
+            Cell(provenance.label(record), _notes(record)),
+            _weights(record),
+            *([_read_cell(record)] if group.ablation else []),
+        )
+        for record in group.records
+    ]
 
 
 def _weights(record: Record) -> Cell:

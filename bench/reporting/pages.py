@@ -37,7 +37,9 @@ def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, 
             cure="Fill the store: `python -m bench.profile` or `python -m bench.accuracy --shortlist 400`.",
         )
     sections, groups = cost.sections(records), accuracy.groups(records)
-    pictures = [_pictures(group, stem) for group, stem in zip(groups, _stems(groups), strict=True)]
+    drawn = [group for group in groups if not group.ablation]
+    found = {id(group): _pictures(group, stem) for group, stem in zip(drawn, _stems(drawn), strict=True)}
+    pictures = [found.get(id(group), ("", {})) for group in groups]
     texts = {
         "README.md": _front(records, sections, groups, [lines for lines, _ in pictures], matches),
         "cost.md": _page("Cost", records, [_cost_in_full(section) for section in sections] or [NO_COST]),
@@ -58,7 +60,7 @@ def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, 
     if linked := linking.groups(records):
         texts["linking.md"] = _page("Linking positives", records, [_linked(group) for group in linked])
         texts["linking.csv"] = linking.sheet(records).csv()
-    images = {name: png for _, drawn in pictures for name, png in drawn.items()}
+    images = {name: png for _, files in pictures for name, png in files.items()}
     return {name: text.encode() for name, text in texts.items()} | images
 
 

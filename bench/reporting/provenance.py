@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.reporting.numbers import significant
 from bench.reporting.queries import trained
 from bench.reporting.tables import Cell, bullets, code, escaped, missing
-from bench.results.record import CostKey, Record
+from bench.results.record import AccuracyKey, CostKey, Record
 
 SHORT_HASH = 12
 
@@ -117,7 +117,9 @@ def sheet_cells(record: Record) -> tuple[Cell, ...]:
 
 def _particulars(record: Record) -> str:
     key = record.key
-    return ", ".join((key.device, key.dtype, key.inputs)) if isinstance(key, CostKey) else key.weights
+    if isinstance(key, CostKey):
+        return ", ".join((key.device, key.dtype, key.inputs))
+    return f"L = {key.read}" if isinstance(key, AccuracyKey) and key.read is not None else key.weights
 
 
 def _spread(named: Named, say: Callable[[Record], str]) -> str:

@@ -50,6 +50,7 @@ class AccuracyKey(_Frozen):
     shortlist: int
     policy: str = Field(description="what happens to junk images before re-ranking")
     weights: str = Field(description="'none', 'random', or the checkpoint's name and hash")
+    read: int | None = Field(None, description="local descriptors read of an image; None: as many as the variant reads")
 
 
 class ChurnKey(_Frozen):

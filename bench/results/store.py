@@ -26,7 +26,7 @@ class ResultStore:
 
     def path(self, key: Key) -> Path:
         """Where the record of a cell lies: readable, and distinct for distinct cells."""
-        text = json.dumps(key.model_dump(), sort_keys=True)
+        text = json.dumps(key.model_dump(exclude_none=True), sort_keys=True)
         slug = re.sub(r"[^\w.-]+", "-", key.reranker)
         return self.folder / f"{key.kind}-{slug}-{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
 

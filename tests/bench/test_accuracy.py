@@ -172,6 +172,21 @@ def test_bad_requests_say_what_was_seen_and_wanted(cache, tmp_path, changes, wor
     assert list(tmp_path.iterdir()) == []
 
 
+def test_re_rankers_read_as_many_descriptors_as_they_are_told(cache, tmp_path):
+    assert job(cache, tmp_path, rerankers="none,sg-rerank,chamfer:rootsift", read="20,40", shortlist=10) == 0
+    found = sorted((record.key.reranker, record.key.read) for record in ResultStore(tmp_path) if record.key.read)
+    assert found == [("chamfer:rootsift", 20), ("chamfer:rootsift", 40)]
+    scores = {record.scores_sha256 for record in ResultStore(tmp_path)}
+    assert len(scores) == 4  # none and sg-rerank, which read no local descriptors, once each
+
+
+@pytest.mark.parametrize("read", ["0", "12,many", "", "201"])
+def test_what_cannot_be_read_is_bad_input(cache, tmp_path, read):
+    with pytest.raises(BenchError, match="wanted numbers from 1 to the 200 descriptors that are kept"):
+        job(cache, tmp_path, read=read)
+    assert list(tmp_path.iterdir()) == []
+
+
 SPECS = [parse("ransac"), parse("rrt")]
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from bench.datasets.ground_truth import QueryTruth
-from bench.earn import QueryResult, evaluation, rerank_query
+from bench.earn import QueryResult, evaluation, reading, rerank_query
 from bench.protocols import CandidateList, Policy
 from rerankers import Features, Reranker
+from rerankers.compose import Blend, Chain, Slide
 
 
 class Gallery:
@@ -75,6 +76,21 @@ def test_a_list_wise_re_ranker_gets_all_lists_at_once_and_equal_ones_once():
         assert reranker.seen == seen
         for name, positions in chosen.lists.items():
             assert found.orders[name] == positions[::-1].tolist()  # better images are further behind
+
+
+def test_all_that_a_re_ranker_is_made_of_reads_as_many_descriptors():
+    class Counted(Reranker):
+        needs, kind, query_locals, candidate_locals = ("local", "valid"), "list-wise", 4, 6
+
+        def score(self, query, candidates):
+            self.seen = query.local.shape[1], candidates.local.shape[1]
+            return torch.zeros(len(candidates))
+
+    inner, images = Counted(), Features(local=torch.rand(5, 8, 2), valid=torch.ones(5, 8, dtype=torch.bool))
+    for length, expected in ((3, (3, 3)), (7, (7, 7))):
+        for outer in (inner, Slide(Blend(inner, weight=0.5, temperature=1.0), window=2, stride=1), Chain(inner, inner)):
+            reading(outer, length).rank(images[:1], images, torch.linspace(1, 0, 5))
+            assert inner.seen == expected and outer.query_locals == length
 
 
 @pytest.mark.parametrize("kind", [Quality, ListWise])

@@ -93,6 +93,7 @@ def accuracy_record(
     dataset: str = "facades",
     shortlist: int = 400,
     policy: str = "junk behind",
+    read: int | None = None,
     **changes: Any,
 ) -> Record:
     """A finished accuracy cell; without `ap`, a failed one."""
@@ -104,6 +105,7 @@ def accuracy_record(
         shortlist=shortlist,
         policy=policy,
         weights=weights,
+        read=read,
     )
     figures: dict[str, Figure] = {}
     series: dict[str, list[float | int | None]] = {}

@@ -151,3 +151,30 @@ def test_the_sheet_reads_back_in_full_precision() -> None:
 def test_names_cannot_break_the_table() -> None:
     text = accuracy_table([accuracy_record("x|<b>y", ap(AFTER))]).markdown()
     assert "| x\\|\\<b>y " in text
+
+
+def ablation() -> list[Record]:
+    windows = [(96, 25), (12, 100), (12, 25)]
+    names = [(read, f"locore:micro+slide=400/{window}/{window // 2}") for read, window in windows]
+    return [accuracy_record(name, ap(AFTER), read=read) for read, name in names]
+
+
+def test_re_rankers_told_what_to_read_stand_apart_with_the_first_stage() -> None:
+    plain, apart = accuracy.groups([*pair(), *ablation()])
+    assert [record.key.reranker for record in plain.records] == ["none:first-stage", "ransac:affine"]
+    assert apart.title.startswith("Accuracy by number of local descriptors on facades")
+    rows = rows_of(accuracy_table([pair()[0], *ablation()]).markdown())
+    assert [(row[0], row[2][0]) for row in rows] == [
+        ("none:first-stage", "–"),
+        ("locore:micro+slide=400/25/12", "1"),
+        ("locore:micro+slide=400/100/50", "1"),
+        ("locore:micro+slide=400/25/12", "9"),
+    ]
+    assert rows[1][-3] == "+20.00 [+10.00, +30.00]"
+    assert "L" in accuracy_table(ablation()).markdown().splitlines()[0]
+    assert "by number" not in plain.title and "read" not in rows_of(accuracy_table(pair()).markdown())
+
+
+def test_the_sheet_has_each_record_once() -> None:
+    rows = list(csv.DictReader(io.StringIO(accuracy.sheet([*pair(), *ablation()]).csv())))
+    assert [row["read"] for row in rows] == ["", "", "12", "12", "96"]

@@ -56,6 +56,17 @@ def test_groups_of_one_data_set_and_length_have_pictures_of_their_own() -> None:
     assert pictures == [f"scatter_facades-top400-{n}_before_after_medium.png" for n in (1, 2)]
 
 
+def test_an_ablation_has_tables_and_no_pictures() -> None:
+    first, *others = (
+        accuracy_record(name, {"medium": [0.1, 0.2, 0.3]}) for name in ("none:first-stage", "ransac:affine")
+    )
+    told = [accuracy_record("locore:micro", {"medium": [0.1, 0.2, 0.4]}, read=read) for read in (12, 24)]
+    files = render([first, *others, *told])
+    assert [name for name in files if name.endswith(".png")] == ["scatter_facades-top400_before_after_medium.png"]
+    front = files["README.md"].decode()
+    assert front.count("### Accuracy") == 2 and "### Accuracy by number of local descriptors on facades" in front
+
+
 def test_pictures_of_matches_are_shown_on_the_front_page() -> None:
     front = render([cost_record()], ["matches_locore-micro.png"])["README.md"].decode()
     assert "## Matches" in front and "](matches_locore-micro.png)" in front

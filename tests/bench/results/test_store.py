@@ -57,6 +57,12 @@ def test_cells_do_not_overwrite_each_other(tmp_path):
     assert len(list(store)) == 3 and store.get(COST).notes == ["newer"]
 
 
+def test_names_of_files_stay_while_a_cell_says_nothing_new(tmp_path):
+    store = ResultStore(tmp_path)
+    assert store.path(ACCURACY).name == "accuracy-none-first-stage-6d7b684fb6.json"
+    assert store.path(ACCURACY.model_copy(update={"read": 24})) != store.path(ACCURACY)
+
+
 @pytest.mark.parametrize(
     ("change", "kept"),
     [
