@@ -22,7 +22,7 @@ from bench.reporting.scatter import STYLE
 #: Cosines at the ends of the colour bar; those of RootSIFT are never negative.
 LEAST, MOST = 0.7, 1.0
 _COLOURS = "plasma"
-_DPI = 200
+_DPI = 150
 #: Images of a row are shown at one height, which is 1; these are shares of it.
 _GAP, _LABEL = 0.06, 0.04
 _WIDTH_INCHES, _ROW_INCHES, _LABEL_INCHES = 6.0, 5.1, 0.24

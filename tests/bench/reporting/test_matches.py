@@ -27,7 +27,7 @@ def test_the_same_pairs_give_the_same_picture() -> None:
     assert drawn == draw([pair(), pair(1)], "facades, locore:micro")
     assert drawn != draw([pair(), pair(1)], "facades, ames:micro")
     pixels = imread(io.BytesIO(drawn))
-    assert 900 < pixels.shape[1] < 1_400 and pixels.shape[0] > 700
+    assert 700 < pixels.shape[1] < 1_000 and pixels.shape[0] > 500
     assert (pixels[..., :3].std(axis=2) > 0.1).any()  # coloured lines
 
 
