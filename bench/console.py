@@ -78,6 +78,12 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def silent(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows nothing: for a process beside the one that shows."""
+    yield lambda done, total: None
+
+
 class _Milestones:
     """Progress as log lines, a few seconds apart; a job that is done at once stays silent."""
 

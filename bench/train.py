@@ -6,29 +6,34 @@ import json
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
 
 from bench import options
-from bench.console import output, progress, run
+from bench.console import output, progress, run, silent
 from bench.errors import BenchError
 from bench.features.dense import DenseStore
 from bench.features.store import DescriptorStore
+from bench.ground import weights_name
 from bench.measure import limit_threads, this_machine, versions
 from bench.places import cache_folder, records_folder
-from bench.prepare import Descriptors, Gallery, Maps, prepare, prepare_gallery, prepare_maps
+from bench.prepare import Descriptors, Gallery, Maps, Prepared, prepare, prepare_gallery, prepare_maps
+from bench.prepare import Progress as Shows
 from bench.provenance import code_sha256, command_line, git_state
 from bench.training import card
 from bench.training.data import TrainingData
+from bench.training.descent import autocast, configuration
 from bench.training.loop import train
 from bench.training.objectives import objective
+from bench.training.processes import device_for, joined, share_of_cores
 from bench.training.recipes import Recipe, recipe_for
 from bench.training.state import Progress
 from bench.training.validation import Validation
 from rerankers import Reranker, mimetic
-from rerankers.registry import Spec, drawn, parse, variant_of, variants
+from rerankers.ames import Ames, AmesNetwork
+from rerankers.registry import BINARIZED, Spec, build, drawn, parse, variant_of, variants, weights_of
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,10 @@ def main(
     validation: Annotated[str, typer.Option(help="Landmarks that are not learnt from.")] = "facades-val",
     out: Annotated[Path, typer.Option(help="Where weights, card and curve go.")] = Path("results/training"),
     start: Annotated[Path | None, typer.Option("--from", help="Weights to start from; default: drawn.")] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Weights of the full-precision variant, to learn a binarized AMES from; default: own ones."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the recipe's.", min=1)] = None,
     batch: Annotated[int | None, typer.Option(help="Lists or triplets of a step.", min=1)] = None,
     accumulation: Annotated[int | None, typer.Option(help="Parts that a step is computed in.", min=1)] = None,
@@ -54,70 +63,76 @@ def main(
     shortlist: Annotated[int, typer.Option(help="Candidates re-ranked in validation.", min=1)] = 100,
     training: options.Training = "facades-train",
     cache: options.Cache = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: cuda where there is one.")] = None,
+    deepspeed: Annotated[Path | None, typer.Option(help="Configuration of DeepSpeed, which makes the steps.")] = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     again: Annotated[bool, typer.Option(help="Begin anew.")] = False,
 ) -> None:
     """Trains until validation stops rising or the recipe ends, and writes weights, a card and the curve.
 
-    Interrupted or out of minutes, the same command goes on where it stopped.
+    Interrupted or out of minutes, the same command goes on where it stopped. Several processes compute each step
+    together: torchrun --nproc-per-node N -m bench.train ...
     """
     spec = requested(name)
     recipe = adjusted(recipe_for(spec), epochs=epochs, batch=batch, accumulation=accumulation, rate=rate)
+    taught, sharding = teacher_of(spec, teacher), None if deepspeed is None else configuration(deepspeed)
     folder, cached = records_folder(out), cache_folder(cache)
-    used = threads or this_machine().cores
+    used = threads or share_of_cores(this_machine().cores)
     limit_threads(used)
-    descriptors = Descriptors(training=training)
-    gallery = prepare_gallery(data, descriptors, cache=cached, workers=used, progress=progress)
-    held = prepare(validation, descriptors, cache=cached, workers=used, progress=progress)
-    if gallery.dataset.sha256 == held.dataset.sha256:
-        raise BenchError(
-            f"--data {data} and --validation {validation}, which are the same data",
-            wanted="validation landmarks that are not learnt from",
-            cure="Pass another --validation.",
-        )
-    fits(gallery, spec)
-    reranker = begun(spec, start, seed)
-    learnt = TrainingData.make(gallery, _store(gallery, "gallery", spec, seed), depth=recipe.depth, fewest=FEWEST)
-    if start is None and recipe.mimetic:
-        torch.manual_seed(seed)
-        network = reranker.module()
-        assert network is not None
-        mimetic.start(network, learnt.common())
-    found = held.first_stage()
-    checked = Validation.make(
-        held.dataset.name,
-        held.dataset.sha256,
-        (_store(held, "queries", spec, seed), _store(held, "gallery", spec, seed)),
-        (found.indices, found.similarity),
-        held.dataset.truth.truths,
-        shortlist=shortlist,
-    )
-    settings = {
-        "reranker": str(spec),
-        "recipe": asdict(recipe),
-        "data": f"{learnt.name} sha256:{learnt.sha256[:12]}",
-        "validation": f"{checked.name} sha256:{checked.sha256[:12]}, shortlist of {shortlist}",
-        "descriptors": descriptors.name,
-        "start": "drawn" if start is None else start.name,
-        "seed": seed,
-    }
+    descriptors, place = Descriptors(training=training), device_for(device)
+    guide = None if taught is None else built(*taught, place)
     slug = f"{spec.family}-{spec.variant}"
     state = folder / f"{slug}.state.safetensors"
-    if again:
-        state.unlink(missing_ok=True)
-    log.info("%s: %d anchors of %s, %d parameters", spec, len(learnt.anchors), data, _parameters(reranker))
-    with progress(str(spec)) as shown:
-        done, best = train(
-            objective(reranker, learnt, recipe, seed=seed),
-            checked,
-            state,
-            settings=json.dumps(settings, sort_keys=True),
-            minutes=minutes,
-            report=lambda now, total: _report(now, total, shown),
-        )
-    path = card.write(folder, slug, best, done, settings | {"anchors": len(learnt.anchors)} | provenance(used))
-    summary(done, path)
+    with joined(place, alone=sharding is not None) as crew:
+        shows = progress if crew.first else silent
+        with crew.in_turn():
+            gallery = prepare_gallery(data, descriptors, cache=cached, workers=used, progress=shows)
+            held = prepare(validation, descriptors, cache=cached, workers=used, progress=shows)
+            fits(gallery, held, spec)
+            store = _store(gallery, "gallery", spec, seed, shows)
+            learnt = TrainingData.make(gallery, store, depth=recipe.depth, fewest=FEWEST)
+            checked = watched(held, spec, shortlist, seed, shows)
+            if again and crew.first:
+                state.unlink(missing_ok=True)
+        reranker = begun(spec, start, seed)
+        network = reranker.module()
+        assert network is not None
+        if start is None and recipe.mimetic:
+            torch.manual_seed(seed)
+            mimetic.start(network, learnt.common())
+        network.to(place)
+        settings = {
+            "reranker": str(spec),
+            "recipe": asdict(recipe),
+            "data": f"{learnt.name} sha256:{learnt.sha256[:12]}",
+            "validation": f"{checked.name} sha256:{checked.sha256[:12]}, shortlist of {shortlist}",
+            "descriptors": descriptors.name,
+            "start": "drawn" if start is None else start.name,
+            "seed": seed,
+        }
+        if taught is not None:
+            settings["teacher"] = f"{taught[0]}, {weights_name(taught[1])}"
+        if (lower := autocast(sharding)) is not None:
+            settings["products in"] = lower
+        if crew.first:
+            count = sum(one.numel() for one in network.parameters())
+            log.info("%s: %d anchors of %s, %d parameters", spec, len(learnt.anchors), data, count)
+        with shows(str(spec)) as shown:
+            done, best = train(
+                objective(reranker, learnt, recipe, seed=seed, teacher=guide),
+                checked,
+                state,
+                settings=json.dumps(settings, sort_keys=True),
+                minutes=minutes,
+                report=lambda now, total: _report(now, total, shown) if crew.first else None,
+                crew=crew,
+                sharding=sharding,
+            )
+        if crew.first:
+            ran = {"anchors": len(learnt.anchors), "device": place, "processes": crew.count, "deepspeed": sharding}
+            facts = settings | ran | provenance(used)
+            summary(done, card.write(folder, slug, best, done, facts))
 
 
 def requested(name: str) -> Spec:
@@ -143,8 +158,37 @@ def begun(spec: Spec, start: Path | None, seed: int) -> Reranker:
     return reranker
 
 
-def fits(gallery: Gallery, spec: Spec) -> None:
-    """Raises BenchError unless the descriptors are as wide as the re-ranker reads them."""
+def teacher_of(spec: Spec, given: Path | None) -> tuple[Spec, Path] | None:
+    """Who teaches a binarized AMES: the variant in full precision, with the weights given or those that come along.
+
+    None without either. BenchError where weights are given for another re-ranker.
+    """
+    if spec.family == "ames" and spec.variant.endswith(BINARIZED):
+        teacher = replace(spec, variant=spec.variant.removesuffix(BINARIZED))
+        weights = weights_of(teacher, {} if given is None else {teacher.family: given})
+        if weights is None:
+            log.warning("no weights of %s: %s learns from pairs alone; --teacher names some", teacher, spec)
+        return None if weights is None else (teacher, weights)
+    if given is not None:
+        raise BenchError(
+            f"--teacher for {spec}", wanted=f"a variant of ames that ends in {BINARIZED}", cure="Leave --teacher out."
+        )
+    return None
+
+
+def built(teacher: Spec, weights: Path, device: str) -> AmesNetwork:
+    """The teacher's network, in evaluation mode."""
+    return cast(Ames, build(teacher, checkpoint=weights)).network.to(device)
+
+
+def fits(gallery: Gallery, held: Prepared, spec: Spec) -> None:
+    """Raises BenchError unless validation is apart, and descriptors are as wide as the re-ranker reads them."""
+    if gallery.dataset.sha256 == held.dataset.sha256:
+        raise BenchError(
+            f"--data {gallery.dataset.name} and --validation {held.dataset.name}, which are the same data",
+            wanted="validation landmarks that are not learnt from",
+            cure="Pass another --validation.",
+        )
     inputs, store = variant_of(spec).inputs, gallery.gallery
     found = {
         "local": (inputs.local_dim, store.local and store.local.dim),
@@ -157,6 +201,19 @@ def fits(gallery: Gallery, spec: Spec) -> None:
                 wanted=f"{wanted}",
                 cure="Choose a variant for these descriptors, or learn global ones on more images (--training).",
             )
+
+
+def watched(held: Prepared, spec: Spec, shortlist: int, seed: int, shows: Shows) -> Validation:
+    """The first candidates of each query of a prepared data set."""
+    found = held.first_stage()
+    return Validation.make(
+        held.dataset.name,
+        held.dataset.sha256,
+        (_store(held, "queries", spec, seed, shows), _store(held, "gallery", spec, seed, shows)),
+        (found.indices, found.similarity),
+        held.dataset.truth.truths,
+        shortlist=shortlist,
+    )
 
 
 def provenance(threads: int) -> dict[str, Any]:
@@ -184,7 +241,7 @@ def summary(done: Progress, path: Path) -> None:
     )
 
 
-def _store(gallery: Gallery, side: str, spec: Spec, seed: int) -> DescriptorStore:
+def _store(gallery: Gallery, side: str, spec: Spec, seed: int, shows: Shows) -> DescriptorStore:
     """The descriptors of one side, with feature maps for a re-ranker that reads them."""
     store = DescriptorStore.open(gallery.folder / side)
     variant = variant_of(spec)
@@ -196,7 +253,7 @@ def _store(gallery: Gallery, side: str, spec: Spec, seed: int) -> DescriptorStor
             wanted="a variant with a backbone",
             cure="Train its micro variant.",
         )
-    folder = prepare_maps(gallery, Maps(variant.backbone, None, seed), progress=progress)
+    folder = prepare_maps(gallery, Maps(variant.backbone, None, seed), progress=shows)
     return replace(store, dense=DenseStore.open(folder / side))
 
 
@@ -213,11 +270,6 @@ def _report(now: Progress, total: int, shown: Any) -> None:
             row.seconds,
             100 * row.waited,
         )
-
-
-def _parameters(reranker: Reranker) -> int:
-    network = reranker.module()
-    return 0 if network is None else sum(one.numel() for one in network.parameters())
 
 
 if __name__ == "__main__":

@@ -379,4 +379,11 @@ VARIANTS: dict[str, Variant] = {
         candidate_locals=MICRO_LOCALS,
         source=MICRO,
     ),
+    "micro-binarized": _variant(
+        "RootSIFT descriptors of 128 bits",
+        AmesConfig(local_dim=128, layers=3, hidden=256, binarized=True),
+        query_locals=MICRO_LOCALS,
+        candidate_locals=MICRO_LOCALS,
+        source=MICRO,
+    ),
 }

@@ -53,6 +53,9 @@ OWN_WEIGHTS = Path(__file__).parent / "weights"
 #: that they can be compared.
 MICRO, MICRO_LOCALS = "this project; trained by bench.train", 48
 
+#: How names of variants end that read descriptors as bits; without it, they read numbers.
+BINARIZED = "-binarized"
+
 #: How a re-ranker is asked for, in one line of help.
 SYNTAX = (
     "family[:variant], then nothing, +blend[=W/T] or +sum[=R], then nothing or +slide[=N/K/S]; A+then+B for a chain"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -95,3 +95,14 @@ def repeated(features: Features, times: int) -> Features:
         return torch.cat([value] * times)
 
     return Features(**{name: again(value) for name, value in vars(features).items() if value is not None})
+
+
+def moved(inputs: Any, device: torch.device) -> Any:
+    """The same inputs, tensors within tuples and dataclasses too, on another device."""
+    if isinstance(inputs, Tensor):
+        return inputs.to(device)
+    if isinstance(inputs, tuple):
+        return tuple(moved(one, device) for one in inputs)
+    if is_dataclass(inputs) and not isinstance(inputs, type):
+        return type(inputs)(**{field.name: moved(getattr(inputs, field.name), device) for field in fields(inputs)})
+    return inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,10 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.training.data import moved
+from bench.training.descent import Descent, Plain, Sharded
 from bench.training.objectives import Objective
+from bench.training.processes import Crew, unbroken
 from bench.training.recipes import PLATEAU
 from bench.training.schedules import SCHEDULES
 from bench.training.state import Progress, Row, resume, save
@@ -27,6 +31,8 @@ AHEAD = 4
 FALL = 1 / 3
 
 Report = Callable[[Progress, int], None]
+#: A part being loaded, None for none, and its share of the step.
+Part = tuple[Future[Any] | None, float]
 
 
 def train(
@@ -37,52 +43,102 @@ def train(
     settings: str,
     minutes: float,
     report: Report = lambda progress, steps: None,
+    crew: Crew = Crew(),  # noqa: B008
+    sharding: dict[str, Any] | None = None,
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Runs the recipe to its end, or until so many `minutes` of steps are spent; the best weights by validation.
 
     state: file to go on from. It is saved at every validation and every minute, and at an interruption.
     report: told how far it is after every step, with the number of all steps.
+    crew: the processes that compute a step together; the first of them validates, writes and has the best weights.
+    sharding: DeepSpeed's configuration.
     Raises BenchError when the loss is not a finite number.
     """
-    recipe, network = objective.recipe, objective.network
+    recipe, network = objective.recipe, objective.network.requires_grad_(True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     progress, best = resume(state, settings, network, optimizer)
+    _agree(progress, crew, state)
+    crew.alike(network.state_dict().values())  # another machine may have drawn others
+    descent: Descent
+    if sharding is None:
+        descent = Plain(network, optimizer, recipe, crew)
+    else:
+        descent = Sharded(network, optimizer, recipe, crew, sharding)
     total = recipe.epochs * objective.steps()
     saved = time.monotonic()
     begun = progress.step
-    try:
-        for step, parts in _steps(objective, progress.step, total):
-            if progress.finished or progress.seconds >= 60 * minutes:
-                break
-            start = time.monotonic()
-            rate = recipe.rate * _factor(objective, progress, step, total)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            network.train().requires_grad_(True)
-            optimizer.zero_grad(set_to_none=True)
-            loss, waited = _backward(objective, parts, step)
-            if recipe.clip is not None:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-            optimizer.step()
-            progress.step = step + 1
-            progress.losses.append(loss)
-            progress.seconds += time.monotonic() - start
-            progress.waited += waited
-            if progress.step % recipe.validate_every == 0 or progress.step == total:
-                best = _validate(objective, validation, progress, rate, best)
-                save(state, progress, network, optimizer, best)
-                saved = time.monotonic()
-            elif time.monotonic() - saved > SAVE_EVERY_S:
-                save(state, progress, network, optimizer, best)
-                saved = time.monotonic()
-            report(progress, total)
-    except KeyboardInterrupt:
-        save(state, progress, network, optimizer, best)
-        raise
+
+    def keep() -> None:
+        nonlocal saved
+        moments = descent.moments()
+        if crew.first:
+            save(state, progress, network, moments, best)
+        saved = time.monotonic()
+
+    def validate(rate: float) -> None:
+        """By the first process; the others wait, and hear what it has decided."""
+        nonlocal progress, best
+        found = {}
+        if crew.first:
+            network.eval().requires_grad_(False)
+            found = validation.maps(objective.reranker)
+        with unbroken():
+            if crew.first:
+                best = _entered(objective, progress, found, rate, best)
+            progress = crew.told(progress)
+        keep()
+
+    def validate_if_due() -> None:
+        if _due(progress, recipe.validate_every, total):
+            validate(recipe.rate * _factor(objective, progress, progress.step - 1, total))
+
+    with crew.interruption() as interrupted:
+        try:
+            validate_if_due()  # where it was interrupted in a validation
+            for step, parts in _steps(objective, progress.step, total, crew):
+                over = crew.first and progress.seconds >= 60 * minutes
+                late = crew.first and step > begun and time.monotonic() - saved > SAVE_EVERY_S
+                over, late, stopped = crew.heard(over, late, interrupted())
+                if stopped:
+                    raise KeyboardInterrupt
+                if late:
+                    keep()
+                if progress.finished or over:
+                    break
+                start = time.monotonic()
+                network.train().requires_grad_(True)
+                descent.begin(recipe.rate * _factor(objective, progress, step, total))
+                loss, waited = _backward(objective, parts, step, descent, crew)
+                with unbroken():
+                    descent.step()
+                    progress.step = step + 1
+                    progress.losses.append(loss)
+                    progress.seconds += time.monotonic() - start
+                    progress.waited += waited
+                validate_if_due()
+                report(progress, total)
+        except KeyboardInterrupt:
+            keep()
+            raise
     if not progress.curve or (progress.curve[-1].step != progress.step and progress.step > begun):
-        best = _validate(objective, validation, progress, recipe.rate * progress.factor, best)
-    save(state, progress, network, optimizer, best)
+        validate(recipe.rate * progress.factor)
     return progress, best
+
+
+def _agree(progress: Progress, crew: Crew, state: Path) -> None:
+    """BenchError unless all processes go on from one state."""
+    if (first := crew.told(progress)) != progress:
+        raise BenchError(
+            f"{state} of step {progress.step} in process {crew.rank}, of step {first.step} in process 0",
+            wanted="one file that all processes read",
+            cure="Let --out be a folder that they share.",
+        )
+
+
+def _due(progress: Progress, every: int, total: int) -> bool:
+    """Whether the last step is one after which validation comes, and has not come."""
+    reached = progress.step > 0 and (progress.step % every == 0 or progress.step == total)
+    return reached and not (progress.curve and progress.curve[-1].step == progress.step)
 
 
 def _factor(objective: Objective, progress: Progress, step: int, total: int) -> float:
@@ -93,32 +149,36 @@ def _factor(objective: Objective, progress: Progress, step: int, total: int) -> 
     return warm * SCHEDULES[recipe.schedule](step, total)
 
 
-def _backward(objective: Objective, parts: list[Future[Any]], step: int) -> tuple[float, float]:
+def _backward(objective: Objective, parts: list[Part], step: int, descent: Descent, crew: Crew) -> tuple[float, float]:
     """The loss of a step, its gradients left in the network, and the seconds that loading was waited for."""
+    device = next(objective.network.parameters()).device
     total, waited = 0.0, 0.0
-    for part in parts:
-        start = time.monotonic()
-        inputs = part.result()
-        waited += time.monotonic() - start
-        loss = objective.loss(inputs) / len(parts)
-        if not bool(torch.isfinite(loss)):
-            raise BenchError(
-                f"a loss of {float(loss.detach())} at step {step}",
-                wanted="a finite number",
-                cure="Lower the rate (--rate), and begin anew (--again).",
-            )
-        loss.backward()
-        total += float(loss.detach())
+    for number, (part, share) in enumerate(parts, 1):
+        loss = None
+        if part is not None:
+            start = time.monotonic()
+            inputs = part.result()
+            waited += time.monotonic() - start
+            with descent.computing():
+                loss = objective.loss(moved(inputs, device)) * share
+            total += float(loss.detach())
+        descent.backward(loss, last=number == len(parts))
+    if crew.count > 1:
+        total = float(crew.summed(torch.tensor(total, dtype=torch.float64)))
+    if not math.isfinite(total):
+        raise BenchError(
+            f"a loss of {total} at step {step}",
+            wanted="a finite number",
+            cure="Lower the rate (--rate), and begin anew (--again).",
+        )
     return total, waited
 
 
-def _validate(
-    objective: Objective, validation: Validation, progress: Progress, rate: float, best: dict[str, Tensor]
+def _entered(
+    objective: Objective, progress: Progress, maps: dict[str, float], rate: float, best: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Adds a row to the curve, and decides on the rate and the end; the best weights so far."""
     network, recipe = objective.network, objective.recipe
-    network.eval().requires_grad_(False)
-    maps = validation.maps(objective.reranker)
     before = progress.best
     spent = progress.seconds - progress.begun
     row = Row(
@@ -144,8 +204,9 @@ def _validate(
     return best
 
 
-def _steps(objective: Objective, first: int, total: int) -> Iterator[tuple[int, list[Future[Any]]]]:
-    """The steps from `first` on, each with its parts, loaded ahead in a thread."""
+def _steps(objective: Objective, first: int, total: int, crew: Crew) -> Iterator[tuple[int, list[Part]]]:
+    """The steps from `first` on, each with this process's parts of it, loaded ahead in a thread; of each process as
+    many, the last of which may be none."""
     each = objective.steps()
 
     def planned() -> Iterator[tuple[int, Any]]:
@@ -157,9 +218,15 @@ def _steps(objective: Objective, first: int, total: int) -> Iterator[tuple[int, 
                 yield number, chosen
 
     with ThreadPoolExecutor(1) as pool:
-        waiting: list[tuple[int, list[Future[Any]]]] = []
+        waiting: list[tuple[int, list[Part]]] = []
         for step, chosen in planned():
-            waiting.append((step, [pool.submit(objective.load, part, step) for part in objective.parts(chosen)]))
+            parts = objective.parts(chosen, objective.recipe.accumulation * crew.count)
+            own: list[Part] = [
+                (pool.submit(objective.load, part, step), len(part) / len(chosen))
+                for part in parts[crew.rank :: crew.count]
+            ]
+            missing = -(-len(parts) // crew.count) - len(own)
+            waiting.append((step, [*own, *[(None, 0.0)] * missing]))
             if len(waiting) > AHEAD:
                 yield waiting.pop(0)
         yield from waiting

@@ -19,6 +19,9 @@ class ListBatch:
     images: NDArray[np.int64]
     positive: NDArray[np.bool_]
 
+    def __len__(self) -> int:
+        return len(self.images)
+
 
 def hard_first(
     neighbours: Neighbours, anchors: NDArray[np.int64], *, seed: int, epoch: int, batch: int

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.errors import BenchError
-from rerankers.registry import Spec
+from rerankers.registry import BINARIZED, Spec
 
 Sampling = Literal["lists", "triplets", "hard-first"]
 #: Of the learning rate: one of bench.training.schedules, or constant until validation stops rising.
@@ -145,4 +145,5 @@ def recipe_for(spec: Spec) -> Recipe:
             cure="Train its parts by themselves.",
         )
     published = PUBLISHED[spec.family]
-    return micro(spec.family, published) if spec.variant.endswith("micro") else published
+    small = spec.variant.removesuffix(BINARIZED).endswith("micro")
+    return micro(spec.family, published) if small else published

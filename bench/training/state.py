@@ -61,15 +61,11 @@ class Progress:
 
 
 def save(
-    path: Path, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
+    path: Path, progress: Progress, network: nn.Module, moments: dict[str, Tensor], best: dict[str, Tensor]
 ) -> None:
-    """Writes all of it, in place of what was there."""
+    """Writes all of it, in place of what was there. moments: as `MOMENT.PARAMETER`."""
     tensors = {f"model.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in best.items()}
-    for name, parameter in network.named_parameters():
-        for moment in MOMENTS:
-            if parameter in optimizer.state and moment in optimizer.state[parameter]:
-                tensors[f"{moment}.{name}"] = torch.as_tensor(optimizer.state[parameter][moment])
+    tensors |= {f"best.{name}": value for name, value in best.items()} | moments
     owned = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with replacing(path) as beside:
         save_file(owned, beside, metadata={"progress": json.dumps(asdict(progress))})

@@ -51,12 +51,15 @@ class Validation:
 
     def maps(self, reranker: Reranker) -> dict[str, float]:
         """mAP of each of PROTOCOLS, from 0 to 1, with the network in evaluation mode."""
-        rows = []
+        network = reranker.module()
+        assert network is not None
+        device, rows = next(network.parameters()).device, []
         for number, candidates in enumerate(self.lists):
             positions = candidates.lists[STANDARD]
-            query = read(self.queries, np.array([number]), reranker.query_locals, reranker)
-            features = read(self.gallery, candidates.ids[positions], reranker.candidate_locals, reranker)
-            similarity = torch.from_numpy(np.ascontiguousarray(candidates.similarity[positions]))
+            query = read(self.queries, np.array([number]), reranker.query_locals, reranker).to(device)
+            chosen = candidates.ids[positions]
+            features = read(self.gallery, chosen, reranker.candidate_locals, reranker).to(device)
+            similarity = torch.from_numpy(np.ascontiguousarray(candidates.similarity[positions])).to(device)
             order = reranker.rank(query, features, similarity).cpu().numpy()
             rows.append(candidates.merged(positions[order], hard_star=False))
         found = revisited.evaluate(np.stack(rows), self.truths, protocols=PROTOCOLS)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import rerankers
 from bench import train
 from bench.datasets import facades
 from bench.errors import BenchError
+from bench.training import descent, objectives
+from bench.training.recipes import recipe_for
 from rerankers import locore, registry, rrt
+from rerankers.errors import RerankError
 
 MINI = "facades-mini"
 
@@ -52,6 +58,9 @@ def job(cache, landmarks, tmp_path):
             "minutes": 5,
             "shortlist": 10,
             "cache": cache,
+            "teacher": None,
+            "device": "cpu",
+            "deepspeed": None,
             "threads": 1,
             "seed": 0,
             "again": False,
@@ -73,7 +82,8 @@ def narrow(monkeypatch):
 
 @pytest.mark.parametrize("name", ["ames", "rrt", "r2former", "elvis", "cvnet", "locore"])
 def test_images_in_weights_out(job, name, monkeypatch, narrow):
-    out = job(name, batch=4 if name == "locore" else 8)
+    lists = name == "locore"
+    out = job(name, batch=4 if lists else 8, minutes=0.05 if lists else 5)  # of lists a few steps
     card = json.loads((out / f"{name}-micro.json").read_text())
     rows = list(csv.DictReader((out / f"{name}-micro.csv").open()))
     assert card["reranker"] == f"{name}:micro" and card["steps"] == int(rows[-1]["step"]) > 0
@@ -132,6 +142,86 @@ def test_one_landmark_alone_gives_no_negatives(job, landmarks, tmp_path):
     (copy / "ground_truth.json").write_text(json.dumps(document))
     with pytest.raises(BenchError, match="no shortlist in .* with a positive and a negative"):
         job("ames", data=str(copy))
+
+
+def test_a_binarized_ames_learns_from_the_weights_that_come_along(job, monkeypatch):
+    seen = []
+    usual = objectives.DistilledPairs.loss
+    monkeypatch.setattr(objectives.DistilledPairs, "loss", lambda *given: seen.append(usual(*given)) or seen[-1])
+    out = job("ames:micro-binarized")
+    card = json.loads((out / "ames-micro-binarized.json").read_text())
+    own = hashlib.sha256((registry.OWN_WEIGHTS / "ames-micro.safetensors").read_bytes()).hexdigest()
+    assert card["teacher"] == f"ames:micro, ames-micro.safetensors sha256:{own[:12]}"
+    assert len(seen) == card["steps"] > 1 and float(seen[-1].detach()) < float(seen[0].detach())
+    assert card["recipe"] == asdict(replace(recipe_for(train.requested("ames")), epochs=1, batch=8))
+    rerankers.build("ames:micro-binarized", checkpoint=out / "ames-micro-binarized.safetensors")
+    other = out / "other.safetensors"
+    save_file(load_file(registry.OWN_WEIGHTS / "ames-micro.safetensors") | {"mtc_token": torch.zeros(128)}, other)
+    with pytest.raises(BenchError, match=r"teacher 'ames:micro, ames-micro.*now 'ames:micro, other"):
+        job("ames:micro-binarized", teacher=other)
+
+
+def test_weights_that_are_no_teachers_are_refused_before_anything_is_prepared(job, tmp_path, monkeypatch):
+    monkeypatch.delattr(train, "prepare_gallery")
+    others = registry.OWN_WEIGHTS / "elvis-micro.safetensors"
+    for teacher, seen in ((tmp_path / "none", "none"), (others, r"the \d+ keys of AmesNetwork")):
+        with pytest.raises(RerankError, match=seen):
+            job("ames:micro-binarized", teacher=teacher)
+
+
+def test_a_teacher_is_for_binarized_ames_alone(job, tmp_path, caplog):
+    assert train.teacher_of(train.requested("ames:dinov2-binarized"), None) is None
+    assert "no weights of ames:dinov2" in caplog.text
+    named = train.teacher_of(train.requested("ames:dinov2-binarized"), tmp_path / "any")
+    assert named == (train.requested("ames:dinov2"), tmp_path / "any")
+    for name in ("ames:micro", "elvis:dinov2-binarized"):
+        with pytest.raises(BenchError, match="--teacher for"):
+            job(name, teacher=tmp_path / "any")
+
+
+def test_deepspeed_makes_the_steps_and_goes_on(job, tmp_path):
+    job("elvis")
+    ready = Path(descent.__file__).with_name("deepspeed.json")
+    plain, sharded = tmp_path, tmp_path / "sharded"
+    sharded.mkdir()
+    job("elvis", out=sharded, deepspeed=ready, minutes=0)
+    job("elvis", out=sharded, deepspeed=ready)
+    one, two = (load_file(folder / "elvis-micro.safetensors") for folder in (plain, sharded))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5)
+    first, second = (json.loads((folder / "elvis-micro.json").read_text()) for folder in (plain, sharded))
+    assert second["deepspeed"] == json.loads(ready.read_text()) and first["deepspeed"] is None
+    assert second["loss"] == pytest.approx(first["loss"], abs=1e-5)
+    (tmp_path / "stage 3").write_text('{"zero_optimization": {"stage": 3}}')
+    with pytest.raises(BenchError, match="ZeRO stage 3"):
+        job("elvis", deepspeed=tmp_path / "stage 3")
+
+
+def test_two_processes_started_by_torchrun(job, cache, landmarks, tmp_path):
+    """The whole command, its processes' weights within rounding of those of one."""
+    job("ames")
+    one = load_file(tmp_path / "ames-micro.safetensors")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "bench.train"]
+    given = {
+        "data": landmarks,
+        "validation": MINI,
+        "training": MINI,
+        "out": tmp_path / "two",
+        "epochs": 1,
+        "batch": 8,
+        "shortlist": 10,
+        "cache": cache,
+        "device": "cpu",
+        "threads": 1,
+    }
+    options = [text for name, value in given.items() for text in (f"--{name}", str(value))]
+    subprocess.run([*torchrun, "ames", *options], check=True, timeout=280)
+    two = load_file(tmp_path / "two" / "ames-micro.safetensors")
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5)
+    first, second = (json.loads((tmp_path / at / "ames-micro.json").read_text()) for at in ("", "two"))
+    assert second["processes"] == 2 and second["loss"] == pytest.approx(first["loss"], abs=1e-5)
+    assert second["kept"]["map_medium"] == pytest.approx(first["kept"]["map_medium"])
 
 
 def test_training_begins_with_drawn_weights_though_others_come_along():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -34,8 +36,8 @@ class Toy:
         for place in range(6):
             yield torch.randn(4, 6, generator=torch.Generator().manual_seed(100 * number + place))
 
-    def parts(self, step):
-        return list(step.chunk(self.recipe.accumulation))
+    def parts(self, step, count):
+        return list(step.chunk(count))
 
     def load(self, part, step):
         return part if step != self.broken_at else part * float("nan")
@@ -78,6 +80,18 @@ def course(progress):
     return [(row.step, row.epoch, row.loss, row.rate, row.map_medium) for row in progress.curve]
 
 
+def saved_step(path):
+    with safe_open(path, "pt") as stored:
+        return json.loads(stored.metadata()["progress"])["step"]
+
+
+def same_state(one, other):
+    """Weights, the best ones, and moments."""
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(second[name], first[name]) for name in first)
+
+
 def test_all_steps_are_made_and_the_best_weights_kept(tmp_path):
     done, best = run(tmp_path / "state")
     assert done.step == 24
@@ -99,11 +113,57 @@ def test_an_interrupted_training_goes_on_with_the_same_curve(tmp_path, at):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", report=stop)
+    assert saved_step(tmp_path / "cut") == at
     again, found = run(tmp_path / "cut")
     assert course(again) == course(whole)
     assert all(torch.equal(found[name], weights[name]) for name in weights)
-    last, first = (load_file(tmp_path / one) for one in ("cut", "whole"))
-    assert all(torch.equal(last[name], first[name]) for name in first)
+    same_state(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, though a shell may have started this in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("at", [1, 5, 7])
+def test_an_interruption_amid_a_step_waits_for_its_end(tmp_path, monkeypatch, interruptible, at):
+    whole, _ = run(tmp_path / "whole")
+    made, usual = [], torch.optim.AdamW.step
+
+    def step(optimizer):
+        made.append(1)
+        if len(made) == at:
+            signal.raise_signal(signal.SIGINT)
+        usual(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut")
+    assert saved_step(tmp_path / "cut") == at
+    assert course(run(tmp_path / "cut")[0]) == course(whole)
+    same_state(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("at", [1, 2, 5])
+def test_an_interrupted_validation_is_made_again(tmp_path, interruptible, at):
+    whole, _ = run(tmp_path / "whole")
+    asked = []
+
+    class Stopped(Falling):
+        def maps(self, network):
+            asked.append(1)
+            if len(asked) == at:
+                signal.raise_signal(signal.SIGINT)
+            return super().maps(network)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", validation=Stopped())
+    assert saved_step(tmp_path / "cut") == min(5 * at, 24)
+    assert course(run(tmp_path / "cut")[0]) == course(whole)
+    same_state(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_a_killed_training_goes_on_from_the_last_saving(tmp_path):
