@@ -32,21 +32,6 @@ OURS = "this project; no trained weights"
 BASE = LocoreConfig()
 SMALL = LocoreConfig(windows=(512,) * 6)
 TINY = LocoreConfig(width=512, heads=8, hidden=2048, windows=(1024,) * 4)
-#: Width of RootSIFT, so that descriptors become tokens as they are; places of images, not of tokens, so that few rows
-#: need to be learnt; windows of about two images. A score is the sum over all tokens of a candidate.
-MICRO_SIZE = LocoreConfig(
-    local_dim=128,
-    global_dim=512,
-    width=128,
-    heads=2,
-    hidden=256,
-    windows=(128,) * 3,
-    table=101 + RESERVED,
-    positions="segment",
-    scale_bounds=(2.6, 4.2),
-    force_linear=True,
-    pooling="max-sum",
-)
 NAMES = {"rwkv": "RWKV", "mamba": "Mamba"}
 RECURRENT = {"rwkv": RecurrentConfig(kind="rwkv"), "mamba": RecurrentConfig(kind="mamba")}
 SIZES = {"base": BASE, "small": SMALL, "tiny": TINY}
@@ -55,6 +40,28 @@ SIZES = {"base": BASE, "small": SMALL, "tiny": TINY}
 def rootsift(config: C) -> C:
     """For RootSIFT descriptors with scales in pixels, cut into thirds on `facades-train`, and a VLAD of 512."""
     return replace(config, local_dim=128, global_dim=512, scale_bounds=(2.6, 4.2))
+
+
+def micro(config: C) -> C:
+    """As wide as RootSIFT, so that descriptors become tokens as they are; with places of images, not of tokens, so that
+    few rows need to be learnt. A score is the sum over all tokens of a candidate."""
+    return replace(
+        rootsift(config),
+        width=128,
+        heads=2,
+        hidden=256,
+        table=101 + RESERVED,
+        positions="segment",
+        force_linear=True,
+        pooling="max-sum",
+    )
+
+
+#: With windows of about two images; about as large, two blocks that read from both ends, each with a crossing.
+MICRO_SIZE = micro(replace(BASE, windows=(128,) * 3))
+MICRO_RECURRENT = {
+    kind: micro(replace(config, layers=2, crossings=(0, 1), mixed=128)) for kind, config in RECURRENT.items()
+}
 
 
 def _variant(
@@ -118,6 +125,12 @@ VARIANTS: dict[str, Variant] = {
         for kind, config in RECURRENT.items()
     },
     "micro": _variant("micro, RootSIFT", MICRO_SIZE, source=MICRO, locals_=MICRO_LOCALS),
+    **{
+        f"{kind}-micro": _variant(
+            f"micro {NAMES[kind]}, RootSIFT", config, source=MICRO, locals_=MICRO_LOCALS, kind=LocoreRecurrent
+        )
+        for kind, config in MICRO_RECURRENT.items()
+    },
     **{
         f"{kind}-rootsift": _variant(f"{NAMES[kind]}, RootSIFT", rootsift(config), source=OURS, kind=LocoreRecurrent)
         for kind, config in RECURRENT.items()

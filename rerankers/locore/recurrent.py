@@ -5,7 +5,7 @@ once from either end, with weights of its own for each; both findings are added 
 crossing follows: the candidates' tokens attend to the query's and to nothing else, and the query stays as it is. So
 every candidate is as near to the query as any other, wherever it stands in the list.
 
-The recurrences are those of transformers, with its initial weights, and its fast kernels where they are installed.
+The weights and layers are those of transformers, with its kernels where they are installed, and `scans` elsewhere.
 Padding is left out of the sequence: it is no step in time, it changes no other token, and it is not pooled.
 """
 
@@ -28,12 +28,11 @@ from rerankers.locore.flops import entry as entry_products
 from rerankers.locore.layout import Layout
 from rerankers.locore.model import ROWS_AT_ONCE
 from rerankers.locore.reranker import Locore
+from rerankers.locore.scans import selective_scan, wkv
 from rerankers.room import gelu_
 
 #: Tokens that RWKV's CUDA kernel makes room for, at least.
 CONTEXT = 8192
-#: Steps whose states Mamba keeps at once where it has no kernel: 3 MB a list at the default size.
-STEPS = 32
 #: Steps that Mamba's convolution spans.
 KERNEL = 4
 #: What a pooling takes padding for.
@@ -87,7 +86,7 @@ class Rwkv(nn.Module):
         self.ln2, self.feed_forward = parts.ln2, parts.feed_forward
 
     def forward(self, x: Tensor) -> Tensor:
-        found, _ = self.attention(self.ln1(x))
+        found = self.attention(self.ln1(x))[0] if x.is_cuda else attentive(self.attention, self.ln1(x))
         return found + self.feed_forward(self.ln2(x + found))[0]
 
     @staticmethod
@@ -116,9 +115,7 @@ class Mamba(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x)
-        if torch.is_grad_enabled() or (x.is_cuda and _mamba_kernels()):
-            return self.mixer(x)
-        return selective(self.mixer, x)
+        return self.mixer(x) if x.is_cuda and _mamba_kernels() else selective(self.mixer, x)
 
     @staticmethod
     def stack(config: RecurrentConfig) -> list[nn.Module]:
@@ -141,14 +138,20 @@ class Mamba(nn.Module):
 
 @cache
 def _mamba_kernels() -> bool:
-    """Whether transformers finds Mamba's kernels; without, its own form keeps the states of all steps."""
+    """Whether transformers finds Mamba's kernels."""
     return find_spec("mamba_ssm") is not None
 
 
-def selective(mixer: Any, x: Tensor) -> Tensor:
-    """What transformers' MambaMixer makes of x (B, S, D), with the states of `STEPS` steps in memory, not of all.
+def attentive(attention: Any, x: Tensor) -> Tensor:
+    """What transformers' RwkvSelfAttention makes of x (B, S, D), without its loop over tokens."""
+    receptance, key, value, _ = attention.extract_key_value(x)
+    return cast(Tensor, attention.output(receptance * wkv(attention.time_decay, attention.time_first, key, value)))
 
-    Its own form without kernels holds (B, inner, S, state) three times over, 1.5 GB at the default size. For inference.
+
+def selective(mixer: Any, x: Tensor) -> Tensor:
+    """What transformers' MambaMixer makes of x (B, S, D).
+
+    Its own form without kernels holds (B, inner, S, state) three times over, 1.5 GB at the default size.
     """
     steps = x.shape[1]
     u, gate = mixer.in_proj(x).chunk(2, dim=2)
@@ -156,15 +159,8 @@ def selective(mixer: Any, x: Tensor) -> Tensor:
     parts = [mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size]
     step, into, out = mixer.x_proj(u).split(parts, dim=2)
     step, rate = F.softplus(mixer.dt_proj(step).float()), -torch.exp(mixer.A_log.float())
-    state, found = u.new_zeros(len(x), *rate.shape, dtype=torch.float32), []
-    for u_, step_, into_, out_ in zip(*(part.split(STEPS, dim=1) for part in (u, step, into, out)), strict=True):
-        kept = torch.exp(step_[..., None] * rate)  # (B, steps, inner, state)
-        states = (step_ * u_)[..., None] * into_[:, :, None]
-        for now in range(states.shape[1]):
-            state = states[:, now].addcmul_(kept[:, now], state)
-        found.append(torch.matmul(states, out_[..., None].to(states.dtype))[..., 0])
-    y = torch.cat(found, dim=1) + u * mixer.D
-    return mixer.out_proj((y * mixer.act(gate)).to(x.dtype))
+    y = selective_scan(u, step, rate, into, out) + u * mixer.D
+    return cast(Tensor, mixer.out_proj((y * mixer.act(gate)).to(x.dtype)))
 
 
 READERS: dict[str, type[Rwkv | Mamba]] = {"rwkv": Rwkv, "mamba": Mamba}

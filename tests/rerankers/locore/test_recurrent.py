@@ -12,7 +12,6 @@ from bench.measure.flops import count
 from rerankers import Features, RerankError
 from rerankers.locore.entry import Lists
 from rerankers.locore.recurrent import (
-    STEPS,
     BothWays,
     Crossing,
     LocoreRecurrent,
@@ -21,6 +20,7 @@ from rerankers.locore.recurrent import (
     Rwkv,
     ways,
 )
+from rerankers.locore.scans import STEPS
 
 SIZES = {"local_dim": 12, "global_dim": 10, "width": 16, "heads": 2, "hidden": 24, "mixed": 20, "state": 4}
 RWKV = RecurrentConfig(kind="rwkv", layers=3, crossings=(0, 2), table=400, **SIZES)
