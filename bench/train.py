@@ -23,6 +23,7 @@ from bench.prepare import Descriptors, Gallery, Maps, Prepared, prepare, prepare
 from bench.prepare import Progress as Shows
 from bench.provenance import code_sha256, command_line, git_state
 from bench.training import card
+from bench.training.allocation import keep_freed_memory
 from bench.training.data import TrainingData
 from bench.training.descent import autocast, configuration
 from bench.training.loop import train
@@ -80,6 +81,7 @@ def main(
     folder, cached = records_folder(out), cache_folder(cache)
     used = threads or share_of_cores(this_machine().cores)
     limit_threads(used)
+    keep_freed_memory()
     descriptors, place = Descriptors(training=training), device_for(device)
     guide = None if taught is None else built(*taught, place)
     slug = f"{spec.family}-{spec.variant}"

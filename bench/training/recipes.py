@@ -128,10 +128,10 @@ def micro(family: str, published: Recipe) -> Recipe:
         depth=published.depth,
         warm_up=50,
         clip=1.0,
-        patience=3,
+        patience=2,
         falls=1,
         validate_every=250,
-        earliest=2000,
+        earliest=1000,
         mimetic=True,
     )
 
