@@ -60,7 +60,8 @@ def micro(config: C) -> C:
 #: With windows of about two images; about as large, two blocks that read from both ends, each with a crossing.
 MICRO_SIZE = micro(replace(BASE, windows=(128,) * 3))
 MICRO_RECURRENT = {
-    kind: micro(replace(config, layers=2, crossings=(0, 1), mixed=128)) for kind, config in RECURRENT.items()
+    kind: micro(replace(config, layers=2, crossings=(0, 1), mixed=128, state=8, expand=1))
+    for kind, config in RECURRENT.items()
 }
 
 
