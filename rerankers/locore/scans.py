@@ -1,8 +1,8 @@
 """The recurrences of RWKV-4 and Mamba without a kernel: what transformers computes in a loop over all tokens.
 
-A block of tokens at a time, for all of which is done at once what does not depend on the token before. RWKV's state is
-small, so a block is read as runs side by side, which then hand on their ends to each other; Mamba's is large, so that a
-token costs one product and sum anyway. Gradients keep the states between blocks, and compute those within again.
+A block of tokens at a time, for all of which is done at once what does not depend on the token before. Where states are
+small, a block is read as runs side by side, which then hand on their ends to each other; a large one makes a token
+worth a call of its own. Gradients keep the states between blocks, and compute those within again.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.autograd.function import once_differentiable
 
 #: Tokens of a run of RWKV, and runs of a block.
 RUN, RUNS = 32, 32
-#: Tokens of a block of Mamba, whose states take 3 MB a list at the default size.
-STEPS = 32
+#: Tokens of a run of Mamba, whose states take 3 MB a list at the default size; and for how many numbers a call pays.
+STEPS, WORTH = 32, 8192
 #: Logarithm of nothing, as in the official code: finite, so that differences are.
 NOTHING = -1e38
 
@@ -42,8 +42,11 @@ def selective_scan(u: Tensor, step: Tensor, rate: Tensor, into: Tensor, out: Ten
     u, step, and y: (B, S, I), step > 0. rate: (I, N), < 0. into, out: (B, S, N). At least in single precision.
     """
     dtype = torch.promote_types(u.dtype, torch.float32)
+    length = u.shape[1]
+    over = -length % min(STEPS, length)  # steps of no length, which change nothing
+    u, step, into, out = (F.pad(part.to(dtype), (0, 0, 0, over)) for part in (u, step, into, out))
     with torch.autocast(u.device.type, enabled=False):
-        return cast(Tensor, _SelectiveScan.apply(*(part.to(dtype) for part in (u, step, rate, into, out))))
+        return cast(Tensor, _SelectiveScan.apply(u, step, rate.to(dtype), into, out))[:, :length]
 
 
 def _blocks(tokens: int, *parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -148,8 +151,12 @@ def _carry(x: Tensor, kept: Tensor, start: Tensor, run: int, through: Tensor, *,
 
     through: (B, T, D) room for what is kept from the start of a run.
     """
-    runs, through = x.unflatten(2, (-1, run)), through.copy_(kept).unflatten(1, (-1, run))
     order = slice(None, None, -1 if back else 1)
+    if x.shape[2] == run:
+        for now, share in zip(x.unbind(2)[order], kept.unbind(1)[order], strict=True):
+            start = now.addcmul_(share, start)
+        return
+    runs, through = x.unflatten(2, (-1, run)), through.copy_(kept).unflatten(1, (-1, run))
     steps, shares = runs.unbind(3)[order], through.unbind(2)[order]
     for (before, now), (passed, share) in zip(pairwise(steps), pairwise(shares), strict=True):
         now.addcmul_(share, before)
@@ -169,7 +176,7 @@ class _SelectiveScan(torch.autograd.Function):
         y, read = torch.empty_like(u), _States(rate, u)
         state = u.new_zeros(len(u), *read.across.shape)
         ctx.starts = []
-        for u_, step_, into_, out_, y_ in _blocks(STEPS, u, step, into, out, y):
+        for u_, step_, into_, out_, y_ in _blocks(read.tokens, u, step, into, out, y):
             ctx.starts.append(state)
             read(step_ * u_, step_, into_, state)
             y_.copy_(torch.matmul(out_[:, :, None], read.states)[:, :, 0])
@@ -183,20 +190,18 @@ class _SelectiveScan(torch.autograd.Function):
         u, step, rate, into, out = ctx.saved_tensors
         to_u, to_step, to_into, to_out = (torch.empty_like(part) for part in (u, step, into, out))
         read, after = _States(rate, u), torch.zeros_like(ctx.starts[0])
-        to_across, room = torch.zeros_like(read.across), torch.empty_like(read.room[0])
-        blocks = [*_blocks(STEPS, u, step, into, out, gradients[0], to_u, to_step, to_into, to_out)]
+        to_across, room = torch.zeros_like(read.across), torch.empty_like(read.room[:2])
+        blocks = [*_blocks(read.tokens, u, step, into, out, gradients[0], to_u, to_step, to_into, to_out)]
         for (u_, step_, into_, out_, g, to_u_, to_step_, to_into_, to_out_), start in zip(
             reversed(blocks), reversed(ctx.starts), strict=True
         ):
             fed = step_ * u_
             read(fed, step_, into_, start)
             to_out_.copy_(torch.matmul(read.states, g[..., None])[..., 0])
-            to_states = torch.mul(out_[..., None], g[:, :, None], out=room[:, : g.shape[1]])
-            to_states[:, -1] += after
-            for (behind, now), share in zip(
-                pairwise(to_states.unbind(1)[::-1]), read.kept.unbind(1)[:0:-1], strict=True
-            ):
-                now.addcmul_(share, behind)
+            to_states, later = room[:, :, : g.shape[1]].unbind(0)
+            torch.mul(out_[..., None], g[:, :, None], out=to_states)
+            later[:, :-1], later[:, -1] = read.kept[:, 1:], 1
+            read.carry(to_states, later, after, back=True)
             after = read.kept[:, 0] * to_states[:, 0]
             to_fed = torch.matmul(into_[:, :, None], to_states)[:, :, 0]
             to_into_.copy_(torch.matmul(to_states, fed[..., None])[..., 0])
@@ -216,13 +221,18 @@ class _States:
     """
 
     def __init__(self, rate: Tensor, u: Tensor) -> None:
-        self.across = rate.t().contiguous()
-        self.room = u.new_empty(2, len(u), min(STEPS, u.shape[1]), *self.across.shape)
+        self.across, self.run = rate.t().contiguous(), min(STEPS, u.shape[1])
+        self.tokens = min(u.shape[1], self.run * max(1, WORTH // self.across.numel()))
+        self.room = u.new_empty(3, len(u), self.tokens, *self.across.shape)
 
     def __call__(self, fed: Tensor, step: Tensor, into: Tensor, start: Tensor) -> None:
         """fed: (B, T, I) step times u."""
-        self.states, self.kept = self.room[:, :, : fed.shape[1]].unbind(0)
+        self.states, self.kept, self.through = self.room[:, :, : fed.shape[1]].unbind(0)
         torch.mul(step[:, :, None], self.across, out=self.kept).exp_()
         torch.mul(fed[:, :, None], into[..., None], out=self.states)
-        for now, share in zip(self.states.unbind(1), self.kept.unbind(1), strict=True):
-            start = now.addcmul_(share, start)
+        self.carry(self.states, self.kept, start)
+
+    def carry(self, x: Tensor, kept: Tensor, start: Tensor, *, back: bool = False) -> None:
+        """`_carry` for x, kept (B, T, N, I) and start (B, N, I)."""
+        flat = x.flatten(2)[None], kept.flatten(2), start.flatten(1)[None]
+        _carry(*flat, self.run, self.through.flatten(2), back=back)
