@@ -14,7 +14,8 @@ from bench.cells import CellMissing
 from bench.console import progress
 from bench.datasets import Dataset, load_folder
 from bench.errors import BenchError
-from bench.features.dense import BACKBONES, LEARNED, DenseStore
+from bench.features.dense import DenseStore
+from bench.features.resnet import BACKBONES
 from bench.features.store import DescriptorStore
 from bench.prepare import Descriptors, Maps, Prepared, prepare, prepare_maps
 from bench.provenance import Surroundings
@@ -138,7 +139,7 @@ class Setting:
     def _maps(self, spec: Spec) -> Path | None:
         """The folder of the feature maps that its parts read, None when they read none."""
         read = {
-            (variant.backbone, self.checkpoints.get(family) if variant.backbone in LEARNED else None)
+            (variant.backbone, self.checkpoints.get(family))
             for variant, family in ((variant_of(part), part.family) for part in spec.parts)
             if variant.inputs.dense is not None
         }

@@ -14,9 +14,10 @@ import numpy as np
 from bench import datasets
 from bench.datasets import Dataset
 from bench.errors import BenchError
-from bench.features.dense import LEARNED, describe_dense, load_backbone
+from bench.features.dense import describe_dense
 from bench.features.extract import describe
 from bench.features.images import ImageRef
+from bench.features.resnet import load_backbone
 from bench.features.store import DescriptorStore
 from bench.features.vlad import Vocabulary
 from bench.files import replacing
@@ -59,8 +60,6 @@ class Maps:
 
     @property
     def weights(self) -> str:
-        if self.backbone not in LEARNED:
-            return "none"
         if self.checkpoint is None:
             return f"random-{self.seed}"
         with self.checkpoint.open("rb") as file:

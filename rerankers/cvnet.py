@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
-from rerankers.registry import MICRO, Inputs, Variant
+from rerankers.registry import MICRO, MICRO_LOCALS, Inputs, Variant
 from rerankers.room import Room
 from rerankers.rows import linear
 
@@ -31,6 +31,10 @@ EPSILON = 1e-8
 #: Products of norms above this make EPSILON vanish in float32.
 FAR_FROM_ZERO = 0.1
 GROUPS = 4
+#: Length of a descriptor in a map, that of OpenCV's SIFT: with length 1, products of norms would come near EPSILON.
+CELL_NORM = 512.0
+#: Of the grid of the `micro` variant.
+MICRO_CELLS = 16
 
 #: Of the 4-D convolutions, block by block: channels in and out, side of the kernel, stride.
 BLOCKS = (
@@ -255,7 +259,7 @@ def _resized_4d(x: Tensor, query: tuple[int, int], candidate: tuple[int, int]) -
 class Cvnet(Reranker):
     """Scores are probabilities, from 0 to 1. Candidates are batched with those of the same size."""
 
-    needs = ("dense",)
+    needs: Sequence[str] = ("dense",)
     kind = "pair-wise"
 
     def __init__(self, config: CvnetConfig) -> None:
@@ -332,6 +336,49 @@ class Cvnet(Reranker):
             self.network.config.sizes(*one.shape[1:])
 
 
+class CvnetOnGrid(Cvnet):
+    """Reads local descriptors, laid out on a grid: a map for images of which nobody has one."""
+
+    needs = ("local", "xy", "valid")
+
+    def __init__(self, config: CvnetConfig, *, locals_: int, cells: int) -> None:
+        super().__init__(config)
+        self.query_locals = self.candidate_locals = locals_
+        self.cells = cells
+
+    def score(self, query: Features, candidates: Features) -> Tensor:
+        return super().score(laid_out(query, self.cells), laid_out(candidates, self.cells))
+
+    def pair_logits(self, query: Features, candidates: Features) -> Tensor:
+        return super().pair_logits(laid_out(query, self.cells), laid_out(candidates, self.cells))
+
+    def closed_form(self, query: Features, candidates: Features) -> Flops:
+        return super().closed_form(laid_out(query, self.cells), laid_out(candidates, self.cells))
+
+
+def laid_out(features: Features, cells: int) -> Features:
+    """Maps (D, h, w) of local descriptors: each in the cell that it lies in, the strongest where there are several.
+
+    cells: along the longer side of an image; along both where there is no `size`. A cell without any is zero. The
+    others are CELL_NORM long, if descriptors are of length 1.
+    """
+    count, length, width = features.local.shape
+    if features.size is None:
+        shares, shape = features.xy, torch.full((count, 2), cells)
+    else:
+        longer = features.size.amax(dim=1)
+        shares = features.xy / longer[:, None, None]
+        shape = torch.ceil(cells * features.size / longer[:, None]).long()
+    last = (shape - 1)[:, None].to(shares.device)
+    column, row = (shares * cells).long().clamp(min=0).minimum(last).unbind(dim=2)
+    cell = torch.where(features.valid, row * cells + column, cells**2)
+    rank = torch.arange(length, device=cell.device).expand_as(cell)
+    strongest = torch.full((count, cells**2 + 1), length, device=cell.device).scatter_reduce_(1, cell, rank, "amin")
+    known = F.pad(CELL_NORM * features.local, (0, 0, 0, 1))
+    maps = known.gather(1, strongest[:, :-1, None].expand(-1, -1, width)).transpose(1, 2).unflatten(2, (cells, cells))
+    return Features(dense=tuple(one[:, :high, :wide] for one, (wide, high) in zip(maps, shape.tolist(), strict=True)))
+
+
 def flops(config: CvnetConfig, query: tuple[int, ...], candidates: Sequence[tuple[int, ...]], *, resized: bool) -> int:
     """FLOPs of one query map of this size against candidates of these sizes.
 
@@ -362,38 +409,36 @@ def flops(config: CvnetConfig, query: tuple[int, ...], candidates: Sequence[tupl
     return 2 * (pyramid(query) + each)
 
 
-def _variant(
-    about: str,
-    backbone: str,
-    config: CvnetConfig,
-    *,
-    side: int,
-    source: str = "Lee et al., CVPR 2022",
-    sum: float | None = 0.5,
-) -> Variant:
-    def load(reranker: Reranker, path: Path) -> None:
-        load_into(cast(Cvnet, reranker).network, load_state(path), skip=("encoder_q.",))
-
+def _variant(about: str, backbone: str, config: CvnetConfig, *, side: int) -> Variant:
     return Variant(
         about=about,
-        source=source,
+        source="Lee et al., CVPR 2022",
         make=lambda: Cvnet(config),
         inputs=Inputs(dense=(config.channels, side, side)),
-        load=load,
-        sum=sum,
+        load=_load,
+        sum=0.5,
         backbone=backbone,
     )
+
+
+def _on_grid(about: str, config: CvnetConfig, *, source: str) -> Variant:
+    return Variant(
+        about=f"{about}, {MICRO_LOCALS} x {MICRO_LOCALS}",
+        source=source,
+        make=lambda: CvnetOnGrid(config, locals_=MICRO_LOCALS, cells=MICRO_CELLS),
+        inputs=Inputs(query_locals=MICRO_LOCALS, candidate_locals=MICRO_LOCALS, local_dim=config.channels),
+        load=_load,
+    )
+
+
+def _load(reranker: Reranker, path: Path) -> None:
+    load_into(cast(Cvnet, reranker).network, load_state(path), skip=("encoder_q.",))
 
 
 VARIANTS: dict[str, Variant] = {
     "r50": _variant("maps of CVNet's ResNet-50", "cvnet-r50", CvnetConfig(), side=32),
     "r101": _variant("maps of CVNet's ResNet-101", "cvnet-r101", CvnetConfig(), side=32),
-    "micro": _variant(
-        "maps of dense RootSIFT",
-        "dense-rootsift",
-        CvnetConfig(channels=128, compressed=64),
-        side=16,
-        source=MICRO,
-        sum=None,
+    "micro": _on_grid(
+        "RootSIFT descriptors on a grid of 16 cells", CvnetConfig(channels=128, compressed=64), source=MICRO
     ),
 }

@@ -1,4 +1,4 @@
-"""Weights that small networks start from when nothing is pretrained: attention that compares descriptors at once.
+"""Weights that small networks start from when nothing is pretrained: they compare descriptors at once.
 
 Attention drawn at random has to find out first that equal descriptors belong together, which a small training never
 does. Here queries and keys are projected alike, so that a token reads most where it finds its own like from the first
@@ -7,11 +7,14 @@ step on. Source: mimetic initialisation (Trockman and Kolter, ICML 2023), in its
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from rerankers.ames import AmesNetwork
 from rerankers.attention import Attention
+from rerankers.cvnet import CvnetNetwork
 from rerankers.elvis import ElvisNetwork
 from rerankers.errors import RerankError
 from rerankers.locore.config import RESERVED
@@ -25,10 +28,12 @@ SHARPNESS = 16.0
 QUERY_LEAD = 0.5
 #: Deviation of an image's place in a list; and what other embeddings are shrunk by, beside descriptors of unit length.
 PLACE, SHRUNK = 0.3, 0.05
+#: What is left of the weights that read the cells around a cell of a map.
+NEIGHBOURS = 0.1
 
 
 def start(network: nn.Module, common: Tensor) -> None:
-    """Draws the weights of a network anew, from torch's generator; one without attention stays as it is.
+    """Draws the weights of a network anew, from torch's generator; one of another kind stays as it is.
 
     common: (D,) mean of the descriptors. RerankError for descriptors wider or narrower than the tokens.
     """
@@ -38,6 +43,8 @@ def start(network: nn.Module, common: Tensor) -> None:
             entry = _linear(network.remap_local)
             _through(entry, 1.0)
             entry.bias.copy_(-common)  # transport tells right from wrong by cosines, which share little then
+        elif isinstance(network, CvnetNetwork):
+            _start_maps(network, common / common.norm())
         elif isinstance(network, AmesNetwork):
             _through(_linear(network.remap_local), 1.0)
             _alike(network, width=network.config.width)
@@ -50,6 +57,15 @@ def start(network: nn.Module, common: Tensor) -> None:
             _project(first, norm=1.0)
         elif isinstance(network, LocoreNetwork | RecurrentNetwork):
             _start_list(network, lead)
+
+
+def _start_maps(network: CvnetNetwork, common: Tensor) -> None:
+    """A cell's own descriptor, without what all have in common: else everything correlates with everything."""
+    for conv in network.conv2ds:
+        weight = cast(nn.Conv2d, conv).weight
+        own = nn.init.orthogonal_(torch.empty(len(weight), weight.shape[1]))
+        weight.mul_(NEIGHBOURS)
+        weight[:, :, 1, 1] += own - torch.outer(own @ common, common)
 
 
 def _start_list(network: LocoreNetwork | RecurrentNetwork, lead: Tensor) -> None:

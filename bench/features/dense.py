@@ -19,7 +19,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import BenchError
-from bench.features import dense_sift, resnet
 from bench.features.extract import Progress, fingerprint_of
 from bench.features.images import ImageRef, read_colour
 from bench.features.layout import FINGERPRINT, LAYOUT_VERSION, MAPS, MAPS_FILE, open_hdf5
@@ -29,10 +28,6 @@ from rerankers.interface import Features
 #: Images described at once, and noted: at most so many are lost by an interruption.
 CHUNK = 8
 HEAD = 2
-
-#: Names of backbones: those that run with weights, and all.
-LEARNED = tuple(resnet.BACKBONES)
-BACKBONES = (*LEARNED, dense_sift.NAME)
 
 
 class Backbone(Protocol):
@@ -49,13 +44,6 @@ class Backbone(Protocol):
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, channels, H / stride, W / stride), rounded up, of images (B, H, W, 3) in blue, green and red."""
         ...
-
-
-def load_backbone(name: str, *, checkpoint: Path | None = None, seed: int = 0) -> Backbone:
-    """The backbone of this name; checkpoint and seed are for one that is learned, see `resnet.load_backbone`."""
-    if name == dense_sift.NAME:
-        return dense_sift.DenseRootSift()
-    return resnet.load_backbone(name, checkpoint=checkpoint, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from bench.measure.flops import count
 from bench.parity.case import Case
 from bench.parity.run import run_case
 from rerankers import Features, RerankError, build
-from rerankers.cvnet import VARIANTS, Cvnet, CvnetConfig
+from rerankers.cvnet import CELL_NORM, VARIANTS, Cvnet, CvnetConfig, CvnetOnGrid, laid_out
 from tests.rerankers.naive_cvnet import naive_cvnet, pair
 from tests.support import altered, golden
 
@@ -104,16 +104,13 @@ def test_closed_form_is_what_runs():
     assert counted.verdict == "agree", counted.explanation
 
 
+def micro() -> Cvnet:
+    return Cvnet(VARIANTS["micro"].make().network.config)
+
+
 def micro_maps(count: int, *, seed: int, side: int = 16) -> Features:
     found = images([(side, side)] * count, seed=seed, channels=128)
     return Features(dense=tuple(512 * torch.nn.functional.normalize(one.relu(), dim=0) for one in found.dense))
-
-
-def test_closed_form_of_micro_is_what_runs():
-    made, query, candidates = VARIANTS["micro"].make(), micro_maps(1, seed=1), micro_maps(5, seed=2)
-    form = made.closed_form(query, candidates)
-    counted = count(lambda: score(made, query, candidates), closed_form=form.executed)
-    assert counted.verdict == "agree", counted.explanation
 
 
 def test_logits_of_pairs_are_those_behind_the_scores():
@@ -128,7 +125,7 @@ def test_logits_of_pairs_are_those_behind_the_scores():
 
 
 def test_every_parameter_learns_from_pairs():
-    made = VARIANTS["micro"].make()
+    made = micro()
     found = made.pair_logits(micro_maps(4, seed=1), micro_maps(4, seed=2))
     torch.nn.functional.binary_cross_entropy_with_logits(found, torch.tensor([0.0, 1, 0, 1])).backward()
     for name, parameter in made.network.named_parameters():
@@ -148,7 +145,7 @@ def test_gradients_are_those_of_the_definition():
 
 @pytest.mark.parametrize("cells", [slice(0, 8), slice(0, 15), slice(None)])
 def test_empty_cells_leave_gradients_finite(cells):
-    made, query, candidates = VARIANTS["micro"].make(), micro_maps(3, seed=1), micro_maps(3, seed=2)
+    made, query, candidates = micro(), micro_maps(3, seed=1), micro_maps(3, seed=2)
     for one in (*query.dense[:2], *candidates.dense[1:]):
         one[:, cells] = 0
     found = made.pair_logits(query, candidates)
@@ -184,3 +181,63 @@ def test_reduced_precision_runs():
     found = score(made, query, candidates)
     assert found.dtype == torch.float32 and not torch.equal(found, exact)
     torch.testing.assert_close(found, exact, atol=0.1, rtol=0.1)
+
+
+def described(count_: int, *, seed: int, size: bool = True, length: int = 40) -> Features:
+    """Images of random descriptors in random places, some beyond the border, some padding."""
+    draw = torch.Generator().manual_seed(seed)
+    extent = torch.tensor([[480.0, 360.0], [360.0, 480.0], [97.0, 97.0]])[torch.arange(count_) % 3]
+    within = 1.1 * torch.rand(count_, length, 2, generator=draw) - 0.05
+    return Features(
+        local=torch.nn.functional.normalize(torch.randn(count_, length, 12, generator=draw), dim=2),
+        xy=within * extent[:, None] if size else within,
+        size=extent if size else None,
+        valid=torch.rand(count_, length, generator=draw) < 0.8,
+    )
+
+
+@pytest.mark.parametrize("size", [True, False])
+def test_the_strongest_descriptor_of_a_cell_stands_in_the_map(size):
+    cells, given = 8, described(6, seed=1, size=size)
+    maps = laid_out(given, cells).dense
+    wanted = [(6, 8), (8, 6), (8, 8)] * 2 if size else [(8, 8)] * 6
+    assert [tuple(one.shape[1:]) for one in maps] == wanted
+    clashes = 0
+    for number, (high, wide) in enumerate(wanted):
+        naive = torch.zeros(high, wide, 12)
+        for place in reversed(range(given.local.shape[1])):
+            if not given.valid[number, place]:
+                continue
+            longer = given.size[number].max() if size else 1.0
+            x, y = (int((cells * one / longer).clamp(min=0)) for one in given.xy[number, place])
+            cell = naive[min(y, high - 1), min(x, wide - 1)]
+            clashes += bool(cell.any())
+            cell.copy_(CELL_NORM * given.local[number, place])
+        assert torch.equal(maps[number], naive.permute(2, 0, 1))
+    assert clashes > 6
+
+
+def test_an_image_without_a_descriptor_is_an_empty_map():
+    given = described(3, seed=2)
+    given.valid[1] = False
+    empty = laid_out(given, 8).dense[1]
+    assert empty.shape == (12, 8, 6) and not empty.any()
+    torch.manual_seed(0)
+    assert CvnetOnGrid(SMALL, locals_=40, cells=8).score(given[1:2], given).isfinite().all()
+
+
+def test_on_a_grid_maps_are_scored_as_ever():
+    torch.manual_seed(0)
+    made, usual = CvnetOnGrid(SMALL, locals_=40, cells=8), cvnet()
+    made.network = usual.network
+    query, candidates = described(1, seed=3), described(5, seed=4)
+    first, others = laid_out(query, 8), laid_out(candidates, 8)
+    assert torch.equal(score(made, query, candidates), score(usual, first, others))
+    assert made.closed_form(query, candidates) == usual.closed_form(first, others)
+    counted = count(lambda: made.score(query, candidates), closed_form=made.closed_form(query, candidates).executed)
+    assert counted.verdict == "agree", counted.explanation
+    beside = query[torch.zeros(5, dtype=torch.long)]
+    with torch.no_grad():
+        logits = made.pair_logits(beside, candidates)
+        assert torch.equal(logits, usual.pair_logits(laid_out(beside, 8), others))
+    torch.testing.assert_close(logits.sigmoid(), made.score(query, candidates), atol=1e-4, rtol=1e-4)

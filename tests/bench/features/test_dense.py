@@ -9,10 +9,9 @@ import torch
 
 from bench.errors import BenchError
 from bench.features import dense
-from bench.features.dense import BACKBONES, DenseStore, describe_dense, load_backbone
-from bench.features.dense_sift import dense_root_sift
+from bench.features.dense import DenseStore, describe_dense
 from bench.features.images import ImageRef, read_colour
-from bench.features.resnet import normalised
+from bench.features.resnet import BACKBONES, load_backbone, normalised
 from bench.features.store import DescriptorStore
 from bench.prepare import Maps
 from rerankers.registry import names, variants
@@ -59,14 +58,6 @@ def test_a_network_reads_images_normalised(images, tmp_path):
         torch.testing.assert_close(store.features([0]).dense[0], backbone.feature_map(normalised(pixels))[0])
 
 
-def test_dense_rootsift_is_a_backbone(images, tmp_path):
-    store = describe_dense(images, tmp_path, backbone=load_backbone("dense-rootsift"), side=64)
-    maps = store.features([1, 2, 3]).dense
-    assert [tuple(one.shape) for one in maps] == [(128, 4, 3), (128, 2, 4), (128, 2, 2)]
-    grey = cv2.cvtColor(read_colour(images[2], max_side=64), cv2.COLOR_BGR2GRAY)
-    np.testing.assert_array_equal(maps[1], dense_root_sift(grey))
-
-
 def test_only_weights_tell_maps_of_one_backbone_apart(tmp_path):
     checkpoint = tmp_path / "weights.pt"
     checkpoint.write_bytes(b"weights")
@@ -74,7 +65,6 @@ def test_only_weights_tell_maps_of_one_backbone_apart(tmp_path):
     network = [Maps("cvnet-r50", *one).slug for one in given]
     digest = hashlib.sha256(b"weights").hexdigest()[:12]
     assert network == ["cvnet-r50-random-0-256", "cvnet-r50-random-1-256", f"cvnet-r50-{digest}-256"]
-    assert {Maps("dense-rootsift", *one).slug for one in given} == {"dense-rootsift-none-256"}
 
 
 def test_backbones_that_variants_name_are_known():
