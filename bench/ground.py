@@ -184,6 +184,3 @@ def weights_name(checkpoint: Path) -> str:
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
     return f"{checkpoint.name} sha256:{digest.hexdigest()[:12]}"
-
-
-_weights_name = weights_name  # its former name, by which tests ask for it

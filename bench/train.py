@@ -102,7 +102,7 @@ def main(
         assert network is not None
         if start is None and recipe.mimetic:
             torch.manual_seed(seed)
-            mimetic.start(network, learnt.common())
+            mimetic.start(network, learnt.described())
         network.to(place)
         settings = {
             "reranker": str(spec),

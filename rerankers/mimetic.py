@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rerankers.ames import AmesNetwork
 from rerankers.attention import Attention
-from rerankers.cvnet import CvnetNetwork
+from rerankers.cvnet import BLOCKS, CvnetNetwork
 from rerankers.elvis import ElvisNetwork
 from rerankers.errors import RerankError
 from rerankers.locore.config import RESERVED
@@ -28,23 +28,25 @@ SHARPNESS = 16.0
 QUERY_LEAD = 0.5
 #: Deviation of an image's place in a list; and what other embeddings are shrunk by, beside descriptors of unit length.
 PLACE, SHRUNK = 0.3, 0.05
-#: What is left of the weights that read the cells around a cell of a map.
-NEIGHBOURS = 0.1
+#: Of CVNet's learner: similarities from which a match counts, one channel of four each; what is left of drawn weights;
+#: by how much a layer raises what it passes on; half the spread of the biases in a group.
+COUNTED, DRAWN, RAISED, SPREAD = (0.3, 0.4, 0.5, 0.6), 0.1, 4.0, 1.0
 
 
-def start(network: nn.Module, common: Tensor) -> None:
+def start(network: nn.Module, described: Tensor) -> None:
     """Draws the weights of a network anew, from torch's generator; one of another kind stays as it is.
 
-    common: (D,) mean of the descriptors. RerankError for descriptors wider or narrower than the tokens.
+    described: (n, D) descriptors like those that it will read. RerankError where tokens are not as wide.
     """
     with torch.no_grad():
+        common = described.mean(dim=0)
         lead = QUERY_LEAD * common / common.norm()
         if isinstance(network, ElvisNetwork):
             entry = _linear(network.remap_local)
             _through(entry, 1.0)
             entry.bias.copy_(-common)  # transport tells right from wrong by cosines, which share little then
         elif isinstance(network, CvnetNetwork):
-            _start_maps(network, common / common.norm())
+            _start_maps(network, described)
         elif isinstance(network, AmesNetwork):
             _through(_linear(network.remap_local), 1.0)
             _alike(network, width=network.config.width)
@@ -59,13 +61,36 @@ def start(network: nn.Module, common: Tensor) -> None:
             _start_list(network, lead)
 
 
-def _start_maps(network: CvnetNetwork, common: Tensor) -> None:
-    """A cell's own descriptor, without what all have in common: else everything correlates with everything."""
+def _start_maps(network: CvnetNetwork, described: Tensor) -> None:
+    """Cells alone are compared, whitened: else everything correlates with everything. Then matches are counted.
+
+    GroupNorm would take away how many there are. Biases of either sign make a spread in each group that is the same for
+    all pairs, and the norm's own ones undo them.
+    """
+    size, axes = torch.linalg.eigh(described.T @ described / len(described))
     for conv in network.conv2ds:
         weight = cast(nn.Conv2d, conv).weight
-        own = nn.init.orthogonal_(torch.empty(len(weight), weight.shape[1]))
-        weight.mul_(NEIGHBOURS)
-        weight[:, :, 1, 1] += own - torch.outer(own @ common, common)
+        kept = slice(len(size) - len(weight), None)
+        weight.zero_()
+        whitening = (axes[:, kept] * size[kept].rsqrt()).T
+        weight[:, :, 1, 1] = len(whitening) ** 0.5 * whitening / whitening.norm()
+    for number in range(1, len(BLOCKS) + 1):
+        parts = list(getattr(network.cv_learner, f"block{number}"))
+        for pivot, norm in zip(parts[::3], parts[1::3], strict=True):
+            for conv in (pivot.conv1, pivot.conv2):
+                out, channels, side, _ = conv.weight.shape
+                conv.weight.mul_(DRAWN)
+                conv.bias.zero_()
+                if number == 1:
+                    conv.weight[:, -1] += 1  # both maps at full size
+                else:
+                    conv.weight[torch.arange(out), torch.arange(out) * channels // out] += RAISED / (2 * side**2)
+            sign = SPREAD * torch.tensor([1.0, -1.0]).repeat(out // 2)
+            pivot.conv1.bias.copy_(sign)
+            norm.weight.fill_(SPREAD)
+            norm.bias.copy_(-sign)
+            if number == 1:
+                norm.bias -= torch.tensor(COUNTED).repeat(out // len(COUNTED))
 
 
 def _start_list(network: LocoreNetwork | RecurrentNetwork, lead: Tensor) -> None:

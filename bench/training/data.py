@@ -71,11 +71,11 @@ class TrainingData:
             length = min(length, self.store.local.length)
         return self.store.features(images, locals=length, needs=reranker.needs)
 
-    def common(self) -> Tensor:
-        """The mean (D,) of local descriptors."""
+    def described(self) -> Tensor:
+        """Local descriptors (n, D) of some images."""
         count = len(self.neighbours.indices)
         found = self.store.features(np.arange(0, count, max(1, count // SAMPLED)), locals=48)
-        return found.local[found.valid].mean(dim=0)
+        return found.local[found.valid]
 
 
 def _described(store: DescriptorStore, count: int) -> NDArray[np.int64]:

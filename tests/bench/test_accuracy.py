@@ -202,7 +202,7 @@ def test_checkpoints_are_files_folders_or_names_on_the_hub(tmp_path, monkeypatch
         ground.checkpoints_of(["ames=hf:owner/name"], SPECS)
     assert len(asked) == 2
     hashed = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    assert ground._weights_name(weights) == f"model.safetensors sha256:{hashed}"
+    assert ground.weights_name(weights) == f"model.safetensors sha256:{hashed}"
     weights.rename(tmp_path / "other.safetensors")
     with pytest.raises(RerankError, match="holds other.safetensors"):
         ground.checkpoints_of([f"rrt={tmp_path}"], SPECS)
@@ -217,12 +217,12 @@ def test_the_name_of_a_checkpoint_in_shards_hashes_every_shard(tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
     assert ground.checkpoints_of([f"rrt={folder}"], SPECS) == {"rrt": folder}
     both = b"".join((folder / name).read_bytes() for name in names.values())
-    before = ground._weights_name(folder)
+    before = ground.weights_name(folder)
     assert before == f"checkpoint-7 sha256:{hashlib.sha256(both).hexdigest()[:12]}"
     (folder / "optimizer.pt").write_bytes(b"state")
-    assert ground._weights_name(folder) == before
+    assert ground.weights_name(folder) == before
     save_file({"b": torch.ones(1)}, folder / "model-2.safetensors")
-    assert ground._weights_name(folder) != before
+    assert ground.weights_name(folder) != before
 
 
 def test_a_folder_without_ground_truth(cache, tmp_path):

@@ -79,12 +79,12 @@ def test_an_image_with_too_few_descriptors_is_refused():
         reranker("r2former").pair_logits(beside, candidates)
 
 
-@pytest.mark.parametrize("name", ["ames", "rrt", "elvis", "locore"])
+@pytest.mark.parametrize("name", ["ames", "rrt", "elvis", "cvnet", "locore"])
 def test_a_mimetic_start_is_drawn_from_the_seed(name):
     def started():
         one = reranker(name)
         torch.manual_seed(5)
-        mimetic.start(one.module(), torch.full((128,), 0.05))
+        mimetic.start(one.module(), torch.rand(200, 128, generator=torch.Generator().manual_seed(7)) / 8)
         return one.module().state_dict()
 
     first, second, drawn = started(), started(), reranker(name).module().state_dict()
@@ -95,7 +95,7 @@ def test_a_mimetic_start_is_drawn_from_the_seed(name):
 
 def test_attention_of_a_mimetic_start_finds_the_like():
     one = reranker("ames")
-    mimetic.start(one.module(), torch.zeros(128) + 1)
+    mimetic.start(one.module(), torch.ones(2, 128))
     attention = one.network.decoder.stack[0].cross_attn
     tokens = torch.nn.functional.normalize(torch.randn(1, 20, 128), dim=-1) * 128**0.5
     q, k, _ = attention.project(tokens)[0].unbind(1)
@@ -105,4 +105,4 @@ def test_attention_of_a_mimetic_start_finds_the_like():
 
 def test_a_mimetic_start_needs_tokens_as_wide_as_descriptors():
     with pytest.raises(RerankError, match="one width"):
-        mimetic.start(rerankers.build("ames:dinov2", allow_random=True).module(), torch.ones(768))
+        mimetic.start(rerankers.build("ames:dinov2", allow_random=True).module(), torch.ones(2, 768))
