@@ -33,8 +33,8 @@ FAR_FROM_ZERO = 0.1
 GROUPS = 4
 #: Length of a descriptor in a map, that of OpenCV's SIFT: with length 1, products of norms would come near EPSILON.
 CELL_NORM = 512.0
-#: Of the grid of the `micro` variant.
-MICRO_CELLS = 16
+#: Rows and columns of a wide image's descriptors in the `micro` variant.
+MICRO_GRID = (6, 8)
 
 #: Of the 4-D convolutions, block by block: channels in and out, side of the kernel, stride.
 BLOCKS = (
@@ -337,46 +337,54 @@ class Cvnet(Reranker):
 
 
 class CvnetOnGrid(Cvnet):
-    """Reads local descriptors, laid out on a grid: a map for images of which nobody has one."""
+    """Reads local descriptors, laid out in order: a map for images of which nobody has one."""
 
     needs = ("local", "xy", "valid")
 
-    def __init__(self, config: CvnetConfig, *, locals_: int, cells: int) -> None:
+    def __init__(self, config: CvnetConfig, *, grid: tuple[int, int]) -> None:
         super().__init__(config)
-        self.query_locals = self.candidate_locals = locals_
-        self.cells = cells
+        self.query_locals = self.candidate_locals = math.prod(grid)
+        self.grid = grid
 
     def score(self, query: Features, candidates: Features) -> Tensor:
-        return super().score(laid_out(query, self.cells), laid_out(candidates, self.cells))
+        return super().score(laid_out(query, self.grid), laid_out(candidates, self.grid))
 
     def pair_logits(self, query: Features, candidates: Features) -> Tensor:
-        return super().pair_logits(laid_out(query, self.cells), laid_out(candidates, self.cells))
+        return super().pair_logits(laid_out(query, self.grid), laid_out(candidates, self.grid))
 
     def closed_form(self, query: Features, candidates: Features) -> Flops:
-        return super().closed_form(laid_out(query, self.cells), laid_out(candidates, self.cells))
+        return super().closed_form(laid_out(query, self.grid), laid_out(candidates, self.grid))
 
 
-def laid_out(features: Features, cells: int) -> Features:
-    """Maps (D, h, w) of local descriptors: each in the cell that it lies in, the strongest where there are several.
+def laid_out(features: Features, grid: tuple[int, int]) -> Features:
+    """Maps (D, 2 rows, 2 columns) of local descriptors: rows from top to bottom, within a row from left to right.
 
-    cells: along the longer side of an image; along both where there is no `size`. A cell without any is zero. The
-    others are CELL_NORM long, if descriptors are of length 1.
+    grid: rows and columns; the other way round for an image higher than wide, by its `size`. So no descriptor hides
+    another, however close they lie. Each fills four cells, since the first layer reads every other row and column.
+    A descriptor of length 1 becomes CELL_NORM long. The first are taken that the grid has room for; where there are
+    fewer, the last cells are zero.
     """
-    count, length, width = features.local.shape
+    wide = _in_order(features, *grid)
     if features.size is None:
-        shares, shape = features.xy, torch.full((count, 2), cells)
-    else:
-        longer = features.size.amax(dim=1)
-        shares = features.xy / longer[:, None, None]
-        shape = torch.ceil(cells * features.size / longer[:, None]).long()
-    last = (shape - 1)[:, None].to(shares.device)
-    column, row = (shares * cells).long().clamp(min=0).minimum(last).unbind(dim=2)
-    cell = torch.where(features.valid, row * cells + column, cells**2)
-    rank = torch.arange(length, device=cell.device).expand_as(cell)
-    strongest = torch.full((count, cells**2 + 1), length, device=cell.device).scatter_reduce_(1, cell, rank, "amin")
-    known = F.pad(CELL_NORM * features.local, (0, 0, 0, 1))
-    maps = known.gather(1, strongest[:, :-1, None].expand(-1, -1, width)).transpose(1, 2).unflatten(2, (cells, cells))
-    return Features(dense=tuple(one[:, :high, :wide] for one, (wide, high) in zip(maps, shape.tolist(), strict=True)))
+        return Features(dense=tuple(wide))
+    upright = (features.size[:, 1] > features.size[:, 0]).tolist()
+    high = _in_order(features, *reversed(grid)) if any(upright) else wide
+    return Features(dense=tuple((high if up else wide)[number] for number, up in enumerate(upright)))
+
+
+def _in_order(features: Features, rows: int, columns: int) -> Tensor:
+    """(count, D, 2 rows, 2 columns)"""
+    room = rows * columns
+    missing = max(0, room - features.local.shape[1])
+    local, xy = (F.pad(one[:, :room], (0, 0, 0, missing)) for one in (features.local, features.xy))
+    valid = F.pad(features.valid[:, :room], (0, missing))
+    x, y = xy.masked_fill(~valid[:, :, None], torch.inf).unbind(dim=2)
+    downwards = y.argsort(dim=1, stable=True).unflatten(1, (rows, columns))
+    along = x.gather(1, downwards.flatten(1)).unflatten(1, (rows, columns)).argsort(dim=2, stable=True)
+    order = downwards.gather(2, along).flatten(1)[:, :, None].expand(-1, -1, local.shape[2])
+    known = CELL_NORM * local.masked_fill(~valid[:, :, None], 0)
+    maps = known.gather(1, order).transpose(1, 2).unflatten(2, (rows, columns))
+    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
 
 def flops(config: CvnetConfig, query: tuple[int, ...], candidates: Sequence[tuple[int, ...]], *, resized: bool) -> int:
@@ -425,7 +433,7 @@ def _on_grid(about: str, config: CvnetConfig, *, source: str) -> Variant:
     return Variant(
         about=f"{about}, {MICRO_LOCALS} x {MICRO_LOCALS}",
         source=source,
-        make=lambda: CvnetOnGrid(config, locals_=MICRO_LOCALS, cells=MICRO_CELLS),
+        make=lambda: CvnetOnGrid(config, grid=MICRO_GRID),
         inputs=Inputs(query_locals=MICRO_LOCALS, candidate_locals=MICRO_LOCALS, local_dim=config.channels),
         load=_load,
     )
@@ -438,7 +446,5 @@ def _load(reranker: Reranker, path: Path) -> None:
 VARIANTS: dict[str, Variant] = {
     "r50": _variant("maps of CVNet's ResNet-50", "cvnet-r50", CvnetConfig(), side=32),
     "r101": _variant("maps of CVNet's ResNet-101", "cvnet-r101", CvnetConfig(), side=32),
-    "micro": _on_grid(
-        "RootSIFT descriptors on a grid of 16 cells", CvnetConfig(channels=128, compressed=64), source=MICRO
-    ),
+    "micro": _on_grid("RootSIFT descriptors in reading order", CvnetConfig(channels=128, compressed=64), source=MICRO),
 }

@@ -30,7 +30,7 @@ QUERY_LEAD = 0.5
 PLACE, SHRUNK = 0.3, 0.05
 #: Of CVNet's learner: similarities from which a match counts, one channel of four each; what is left of drawn weights;
 #: by how much a layer raises what it passes on; half the spread of the biases in a group.
-COUNTED, DRAWN, RAISED, SPREAD = (0.3, 0.4, 0.5, 0.6), 0.1, 4.0, 1.0
+COUNTED, DRAWN, RAISED, SPREAD = (0.35, 0.45, 0.55, 0.65), 0.1, 6.0, 1.0
 
 
 def start(network: nn.Module, described: Tensor) -> None:
@@ -82,7 +82,7 @@ def _start_maps(network: CvnetNetwork, described: Tensor) -> None:
                 conv.weight.mul_(DRAWN)
                 conv.bias.zero_()
                 if number == 1:
-                    conv.weight[:, -1] += 1  # both maps at full size
+                    conv.weight[:, -1, side // 2, side // 2] += 0.5  # both maps at full size
                 else:
                     conv.weight[torch.arange(out), torch.arange(out) * channels // out] += RAISED / (2 * side**2)
             sign = SPREAD * torch.tensor([1.0, -1.0]).repeat(out // 2)

@@ -14,6 +14,7 @@ from tests.rerankers.naive_cvnet import naive_cvnet, pair
 from tests.support import altered, golden
 
 SMALL = CvnetConfig(channels=12, compressed=8)
+GRID = (3, 4)
 #: That of the reference cases; how float32 rounds depends on the machine's convolutions.
 ROUNDING = {"atol": 5e-5, "rtol": 1e-4}
 SIZES = [(6, 5), (4, 7), (6, 5), (5, 5), (6, 5), (4, 7), (2, 3)]
@@ -196,42 +197,40 @@ def described(count_: int, *, seed: int, size: bool = True, length: int = 40) ->
     )
 
 
+@pytest.mark.parametrize("length", [40, 9])
 @pytest.mark.parametrize("size", [True, False])
-def test_the_strongest_descriptor_of_a_cell_stands_in_the_map(size):
-    cells, given = 8, described(6, seed=1, size=size)
-    maps = laid_out(given, cells).dense
-    wanted = [(6, 8), (8, 6), (8, 8)] * 2 if size else [(8, 8)] * 6
-    assert [tuple(one.shape[1:]) for one in maps] == wanted
-    clashes = 0
-    for number, (high, wide) in enumerate(wanted):
-        naive = torch.zeros(high, wide, 12)
-        for place in reversed(range(given.local.shape[1])):
-            if not given.valid[number, place]:
-                continue
-            longer = given.size[number].max() if size else 1.0
-            x, y = (int((cells * one / longer).clamp(min=0)) for one in given.xy[number, place])
-            cell = naive[min(y, high - 1), min(x, wide - 1)]
-            clashes += bool(cell.any())
-            cell.copy_(CELL_NORM * given.local[number, place])
+def test_descriptors_stand_in_reading_order(size, length):
+    given = described(6, seed=1, size=size, length=length)
+    maps = laid_out(given, (3, 8)).dense
+    shapes = [(3, 8), (8, 3), (3, 8)] * 2 if size else [(3, 8)] * 6
+    for number, (rows, columns) in enumerate(shapes):
+        known = [place for place in range(min(length, rows * columns)) if given.valid[number, place]]
+        x, y = given.xy[number].T.tolist()
+        downwards = sorted(known, key=y.__getitem__)
+        naive = torch.zeros(2 * rows, 2 * columns, 12)
+        for row in range(rows):
+            along = sorted(downwards[row * columns : (row + 1) * columns], key=x.__getitem__)
+            for column, place in enumerate(along):
+                here = slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2)
+                naive[here] = CELL_NORM * given.local[number, place]
         assert torch.equal(maps[number], naive.permute(2, 0, 1))
-    assert clashes > 6
 
 
 def test_an_image_without_a_descriptor_is_an_empty_map():
     given = described(3, seed=2)
     given.valid[1] = False
-    empty = laid_out(given, 8).dense[1]
+    empty = laid_out(given, GRID).dense[1]
     assert empty.shape == (12, 8, 6) and not empty.any()
     torch.manual_seed(0)
-    assert CvnetOnGrid(SMALL, locals_=40, cells=8).score(given[1:2], given).isfinite().all()
+    assert CvnetOnGrid(SMALL, grid=GRID).score(given[1:2], given).isfinite().all()
 
 
 def test_on_a_grid_maps_are_scored_as_ever():
     torch.manual_seed(0)
-    made, usual = CvnetOnGrid(SMALL, locals_=40, cells=8), cvnet()
+    made, usual = CvnetOnGrid(SMALL, grid=GRID), cvnet()
     made.network = usual.network
     query, candidates = described(1, seed=3), described(5, seed=4)
-    first, others = laid_out(query, 8), laid_out(candidates, 8)
+    first, others = laid_out(query, GRID), laid_out(candidates, GRID)
     assert torch.equal(score(made, query, candidates), score(usual, first, others))
     assert made.closed_form(query, candidates) == usual.closed_form(first, others)
     counted = count(lambda: made.score(query, candidates), closed_form=made.closed_form(query, candidates).executed)
@@ -239,5 +238,5 @@ def test_on_a_grid_maps_are_scored_as_ever():
     beside = query[torch.zeros(5, dtype=torch.long)]
     with torch.no_grad():
         logits = made.pair_logits(beside, candidates)
-        assert torch.equal(logits, usual.pair_logits(laid_out(beside, 8), others))
+        assert torch.equal(logits, usual.pair_logits(laid_out(beside, GRID), others))
     torch.testing.assert_close(logits.sigmoid(), made.score(query, candidates), atol=1e-4, rtol=1e-4)

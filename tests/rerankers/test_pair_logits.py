@@ -103,6 +103,22 @@ def test_attention_of_a_mimetic_start_finds_the_like():
     assert (logits.argmax(dim=2) == torch.arange(20)).all()
 
 
+def test_a_mimetic_start_of_cvnet_counts_matches():
+    """More of what it reads at the end is active for an image beside itself than beside another, with the same size."""
+    one = reranker("cvnet")
+    draw = torch.Generator().manual_seed(3)
+    local = torch.nn.functional.normalize(torch.randn(8, 48, 128, generator=draw), dim=2)
+    mimetic.start(one.module(), local.flatten(0, 1))
+    images = Features(local=local, xy=torch.rand(8, 48, 2, generator=draw), valid=torch.ones(8, 48, dtype=torch.bool))
+    read = []
+    one.network.cv_learner.pooled = lambda x: read.append(x.flatten(1, 4).mean(dim=1)) or read[-1]
+    with torch.no_grad():
+        one.pair_logits(images, images)
+        one.pair_logits(images, images[torch.arange(8).roll(1)])
+    alike, apart = read
+    assert (alike.mean(dim=1) > apart.mean(dim=1)).all()
+
+
 def test_a_mimetic_start_needs_tokens_as_wide_as_descriptors():
     with pytest.raises(RerankError, match="one width"):
         mimetic.start(rerankers.build("ames:dinov2", allow_random=True).module(), torch.ones(2, 768))
