@@ -97,12 +97,9 @@ def main(
             checked = watched(held, spec, shortlist, seed, shows)
             if again and crew.first:
                 state.unlink(missing_ok=True)
-        reranker = begun(spec, start, seed)
+        reranker = begun(spec, start, seed, learnt if recipe.mimetic else None)
         network = reranker.module()
         assert network is not None
-        if start is None and recipe.mimetic:
-            torch.manual_seed(seed)
-            mimetic.start(network, learnt.described())
         network.to(place)
         settings = {
             "reranker": str(spec),
@@ -112,11 +109,8 @@ def main(
             "descriptors": descriptors.name,
             "start": "drawn" if start is None else start.name,
             "seed": seed,
+            **optional(taught, sharding),
         }
-        if taught is not None:
-            settings["teacher"] = f"{taught[0]}, {weights_name(taught[1])}"
-        if (lower := autocast(sharding)) is not None:
-            settings["products in"] = lower
         if crew.first:
             count = sum(one.numel() for one in network.parameters())
             log.info("%s: %d anchors of %s, %d parameters", spec, len(learnt.anchors), data, count)
@@ -151,13 +145,30 @@ def adjusted(recipe: Recipe, **given: Any) -> Recipe:
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
-def begun(spec: Spec, start: Path | None, seed: int) -> Reranker:
-    """The re-ranker before its first step: drawn, never with the weights that come along, or from a checkpoint."""
+def begun(spec: Spec, start: Path | None, seed: int, learnt: TrainingData | None) -> Reranker:
+    """The re-ranker before its first step: drawn, never with the weights that come along, or from a checkpoint.
+
+    learnt: for a drawn one to start from weights that compare such descriptors.
+    """
     variant = variant_of(spec)
     reranker = drawn(variant, seed=seed)
-    if start is not None and variant.load is not None:
-        variant.load(reranker, start)
+    if start is not None:
+        if variant.load is not None:
+            variant.load(reranker, start)
+    elif learnt is not None and (network := reranker.module()) is not None:
+        torch.manual_seed(seed)
+        mimetic.start(network, learnt.described())
     return reranker
+
+
+def optional(taught: tuple[Spec, Path] | None, sharding: dict[str, Any] | None) -> dict[str, str]:
+    """Settings that only some trainings have."""
+    found = {}
+    if taught is not None:
+        found["teacher"] = f"{taught[0]}, {weights_name(taught[1])}"
+    if (lower := autocast(sharding)) is not None:
+        found["products in"] = lower
+    return found
 
 
 def teacher_of(spec: Spec, given: Path | None) -> tuple[Spec, Path] | None:

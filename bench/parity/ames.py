@@ -17,7 +17,7 @@ from rerankers.interface import Features
 
 def forward(case: Case, *, normalize_input: bool = True) -> list[Verdict]:
     """Scores through the re-ranker, query by query; all tokens, and training mode, from the network."""
-    ames = _ames(case, normalize_input=normalize_input)
+    ames = reranker_of(case, normalize_input=normalize_input)
     tensors = {name: torch.from_numpy(value) for name, value in case.inputs.items()}
     query, candidate = tensors["src_local"], tensors["tgt_local"]
     query_valid, candidate_valid = _valid(tensors, "src"), _valid(tensors, "tgt")
@@ -49,7 +49,7 @@ def elvis_forward(case: Case) -> list[Verdict]:
 
 def protocol(case: Case) -> list[Verdict]:
     """From descriptor files to mAP: for medium, junk goes behind the list; for hard, the easy images too."""
-    ames, spec = _ames(case), case.spec["protocol"]
+    ames, spec = reranker_of(case), case.spec["protocol"]
     queries = LocalStore(case.folder, case.inputs["query_file"])
     gallery = LocalStore(case.folder, case.inputs["gallery_file"])
     verdicts = []
@@ -85,7 +85,7 @@ def ensemble(case: Case) -> list[Verdict]:
     return verdicts
 
 
-def _ames(case: Case, *, normalize_input: bool = True) -> Ames:
+def reranker_of(case: Case, *, normalize_input: bool = True) -> Ames:
     """The re-ranker of a case's configuration, with its checkpoint."""
     given = case.config
     ames = Ames(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.parity.ames import _ames
+from bench.parity.ames import reranker_of
 from bench.parity.case import Case, Verdict
 from bench.parity.given import load
 from bench.training.losses import (
@@ -117,7 +117,7 @@ def _norms(values: Iterable[Tensor | None]) -> Tensor:
 def _ames_of(case: Case, config: Mapping[str, Any], **spec: Any) -> AmesNetwork:
     """The network of the ELViS repository, which takes descriptors as they are; binarized ones have no other width."""
     config = {"itq_local_dim": config["local_dim"], **config}
-    return _ames(Case(case.folder, {**case.spec, "config": config, **spec}), normalize_input=False).network
+    return reranker_of(Case(case.folder, {**case.spec, "config": config, **spec}), normalize_input=False).network
 
 
 def _images(case: Case) -> list[Image]:

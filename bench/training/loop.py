@@ -54,75 +54,101 @@ def train(
     sharding: DeepSpeed's configuration.
     Raises BenchError when the loss is not a finite number.
     """
-    recipe, network = objective.recipe, objective.network.requires_grad_(True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-    progress, best = resume(state, settings, network, optimizer)
-    _agree(progress, crew, state)
-    crew.alike(network.state_dict().values())  # another machine may have drawn others
-    descent: Descent
-    if sharding is None:
-        descent = Plain(network, optimizer, recipe, crew)
-    else:
-        descent = Sharded(network, optimizer, recipe, crew, sharding)
-    total = recipe.epochs * objective.steps()
-    saved = time.monotonic()
-    begun = progress.step
-
-    def keep() -> None:
-        nonlocal saved
-        moments = descent.moments()
-        if crew.first:
-            save(state, progress, network, moments, best)
-        saved = time.monotonic()
-
-    def validate(rate: float) -> None:
-        """By the first process; the others wait, and hear what it has decided."""
-        nonlocal progress, best
-        found = {}
-        if crew.first:
-            network.eval().requires_grad_(False)
-            found = validation.maps(objective.reranker)
-        with unbroken():
-            if crew.first:
-                best = _entered(objective, progress, found, rate, best)
-            progress = crew.told(progress)
-        keep()
-
-    def validate_if_due() -> None:
-        if _due(progress, recipe.validate_every, total):
-            validate(recipe.rate * _factor(objective, progress, progress.step - 1, total))
-
+    run = _Run(objective, validation, state, settings, crew, sharding)
+    begun = run.progress.step
     with crew.interruption() as interrupted:
         try:
-            validate_if_due()  # where it was interrupted in a validation
-            for step, parts in _steps(objective, progress.step, total, crew):
-                over = crew.first and progress.seconds >= 60 * minutes
-                late = crew.first and step > begun and time.monotonic() - saved > SAVE_EVERY_S
-                over, late, stopped = crew.heard(over, late, interrupted())
-                if stopped:
-                    raise KeyboardInterrupt
-                if late:
-                    keep()
-                if progress.finished or over:
-                    break
-                start = time.monotonic()
-                network.train().requires_grad_(True)
-                descent.begin(recipe.rate * _factor(objective, progress, step, total))
-                loss, waited = _backward(objective, parts, step, descent, crew)
-                with unbroken():
-                    descent.step()
-                    progress.step = step + 1
-                    progress.losses.append(loss)
-                    progress.seconds += time.monotonic() - start
-                    progress.waited += waited
-                validate_if_due()
-                report(progress, total)
+            run.on(minutes, interrupted, report)
         except KeyboardInterrupt:
-            keep()
+            run.keep()
             raise
+    progress = run.progress
     if not progress.curve or (progress.curve[-1].step != progress.step and progress.step > begun):
-        validate(recipe.rate * progress.factor)
-    return progress, best
+        run.validate(objective.recipe.rate * progress.factor)
+    return run.progress, run.best
+
+
+class _Run:
+    """A training from where its state file stands: how far it is, the best weights so far, and what it does next."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        validation: Validation,
+        state: Path,
+        settings: str,
+        crew: Crew,
+        sharding: dict[str, Any] | None,
+    ) -> None:
+        self.objective, self.validation, self.state, self.crew = objective, validation, state, crew
+        recipe, network = objective.recipe, objective.network.requires_grad_(True)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+        self.progress, self.best = resume(state, settings, network, optimizer)
+        _agree(self.progress, crew, state)
+        crew.alike(network.state_dict().values())  # another machine may have drawn others
+        self.descent: Descent
+        if sharding is None:
+            self.descent = Plain(network, optimizer, recipe, crew)
+        else:
+            self.descent = Sharded(network, optimizer, recipe, crew, sharding)
+        self.total = recipe.epochs * objective.steps()
+        self.saved = time.monotonic()
+
+    def on(self, minutes: float, interrupted: Callable[[], bool], report: Report) -> None:
+        """Step by step to the end of the recipe, of the rate's course, or of so many minutes of steps."""
+        begun = self.progress.step
+        self.validate_if_due()  # where it was interrupted in a validation
+        for step, parts in _steps(self.objective, begun, self.total, self.crew):
+            over = self.crew.first and self.progress.seconds >= 60 * minutes
+            late = self.crew.first and step > begun and time.monotonic() - self.saved > SAVE_EVERY_S
+            over, late, stopped = self.crew.heard(over, late, interrupted())
+            if stopped:
+                raise KeyboardInterrupt
+            if late:
+                self.keep()
+            if self.progress.finished or over:
+                break
+            self.step(step, parts)
+            self.validate_if_due()
+            report(self.progress, self.total)
+
+    def step(self, step: int, parts: list[Part]) -> None:
+        start, progress = time.monotonic(), self.progress
+        self.objective.network.train().requires_grad_(True)
+        self.descent.begin(self.rate(step))
+        loss, waited = _backward(self.objective, parts, step, self.descent, self.crew)
+        with unbroken():
+            self.descent.step()
+            progress.step = step + 1
+            progress.losses.append(loss)
+            progress.seconds += time.monotonic() - start
+            progress.waited += waited
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.objective.recipe.rate * _factor(self.objective, self.progress, step, self.total)
+
+    def validate_if_due(self) -> None:
+        if _due(self.progress, self.objective.recipe.validate_every, self.total):
+            self.validate(self.rate(self.progress.step - 1))
+
+    def validate(self, rate: float) -> None:
+        """By the first process; the others wait, and hear what it has decided. rate: of the steps before."""
+        found = {}
+        if self.crew.first:
+            self.objective.network.eval().requires_grad_(False)
+            found = self.validation.maps(self.objective.reranker)
+        with unbroken():
+            if self.crew.first:
+                self.best = _entered(self.objective, self.progress, found, rate, self.best)
+            self.progress = self.crew.told(self.progress)
+        self.keep()
+
+    def keep(self) -> None:
+        moments = self.descent.moments()
+        if self.crew.first:
+            save(self.state, self.progress, self.objective.network, moments, self.best)
+        self.saved = time.monotonic()
 
 
 def _agree(progress: Progress, crew: Crew, state: Path) -> None:

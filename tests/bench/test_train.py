@@ -226,7 +226,7 @@ def test_two_processes_started_by_torchrun(job, cache, landmarks, tmp_path):
 
 def test_training_begins_with_drawn_weights_though_others_come_along():
     spec = train.requested("elvis")
-    one, other = (train.begun(spec, None, 0).module().state_dict() for _ in range(2))
+    one, other = (train.begun(spec, None, 0, None).module().state_dict() for _ in range(2))
     along = rerankers.build(spec).module().state_dict()
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert not torch.equal(one["f.0.weight"], along["f.0.weight"])
