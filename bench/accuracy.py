@@ -72,8 +72,9 @@ class Request:
         heading = f"{key.model_dump_json()} {code_sha256()} {surroundings.seed}"
         journal = self.work / f"{hashlib.sha256(heading.encode()).hexdigest()[:16]}.journal"
         task = EarnTask(asdict(ground), str(self.policy), str(journal), heading, key.read)
+        title = str(spec) if key.read is None else f"{spec}, {key.read} descriptors"
         found = isolated(
-            "bench.earn:run", asdict(task), threads=surroundings.threads, timeout_s=self.timeout_s, title=str(spec)
+            "bench.earn:run", asdict(task), threads=surroundings.threads, timeout_s=self.timeout_s, title=title
         )
         journal.unlink(missing_ok=True)
         notes = ["random weights: the accuracy of this row means nothing"] if key.weights == "random" else []
