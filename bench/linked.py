@@ -21,6 +21,7 @@ from bench.datasets.facades.labels import BRIDGE_IMAGE_SHARE, BRIDGE_QUERY_SHARE
 from bench.datasets.ground_truth import QueryTruth
 from bench.errors import BenchError
 from bench.ground import Ground, read
+from bench.metrics.revisited import evaluate
 from bench.protocols import CandidateList, Policy
 from rerankers import Features, Reranker
 from rerankers.interface import Given, Ranking
@@ -82,12 +83,14 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
     queries, gallery = ground.store("queries"), ground.store("gallery")
     ids, similarity = ground.first_stage()
     counts, series, digest = Counts(), dict[str, list[float]](), hashlib.sha256()
+    best: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for number, truth in enumerate(dataset.truth.truths):
         candidates = CandidateList.make(
             ids[number], similarity[number], truth=truth, policy=Policy(task.policy), length=ground.shortlist
         )
         chosen = candidates.lists[candidates.name_for(PROTOCOL)][: reranker.window]
         images = candidates.ids[chosen]
+        best.append(best_orders(truth, candidates.ids, chosen))
         if np.isin(images, _transitive(truth)).any():
             given = (
                 read(queries, np.array([number]), reranker.query_locals, reranker),
@@ -110,7 +113,29 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
             cure="Pass a longer --shortlist, or another --dataset.",
         )
     figures = {field.name: getattr(counts, field.name) for field in fields(counts)}
+    figures["at_stake"] = at_stake(best, dataset.truth.truths)
     return {"figures": figures, "series": series, "scores_sha256": digest.hexdigest()}
+
+
+def best_orders(
+    truth: QueryTruth, ids: NDArray[np.int64], chosen: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The list `ids` (n,) with its `chosen` places in the best order for hard positives, all of them first, and in the
+    best one that leaves the transitive ones last."""
+    images = ids[chosen]
+    hard, transitive = np.isin(images, truth.hard), np.isin(images, _transitive(truth))
+    rest = np.delete(ids, chosen)
+    first = np.where(hard, 0, 1)
+    last = np.where(transitive, 2, first)
+    return tuple(np.concatenate([images[np.argsort(key, kind="stable")], rest]) for key in (first, last))  # type: ignore[return-value]
+
+
+def at_stake(lists: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], truths: Sequence[QueryTruth]) -> float:
+    """The most that transitive positives can add to mAP hard: of the best orders, less those that leave them last."""
+    first, last = (
+        evaluate(np.stack(orders), truths, protocols=(PROTOCOL,))[PROTOCOL].map for orders in zip(*lists, strict=True)
+    )
+    return first - last
 
 
 def local_reader(ground: Ground) -> Reranker:

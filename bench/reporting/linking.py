@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.reporting import provenance
-from bench.reporting.numbers import count, significant
+from bench.reporting.numbers import count, percent, significant
 from bench.reporting.statistics import CONFIDENCE, Difference, paired_difference
 from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
 from bench.results.record import LinkingKey, Record
@@ -17,7 +17,8 @@ from bench.results.record import LinkingKey, Record
 #: Series of which a table has the means.
 MEANS = ("replaced", "deviation")
 EXTENT = ("queries", *MEANS)
-COUNTS = ("cases", "unlinked", "skipped", "capped")
+#: Figures of a record as they are.
+FIGURES = ("cases", "unlinked", "skipped", "capped", "at_stake")
 
 
 def _signed(value: float) -> str:
@@ -94,15 +95,17 @@ def group_table(group: Group) -> Table:
         f"{group.dataset_sha256[:12]}) and within the re-ranker's window; descriptors {group.descriptors}, candidate "
         f"policy: {group.policy}. In the strongest linking positive of each, local descriptors are replaced by those "
         "of random negatives of the same list: those in the part of the front, up to its eaves, that the transitive "
-        f"positive shows too (co-visible), or as many elsewhere; means over {group.draws} draws. Fall: of the "
-        "transitive positive's score, in standard deviations of all scores of its list. Places lost: among all "
-        "candidates but the linking positive. Means over the cases of a query, then over queries, with "
-        f"{CONFIDENCE:.0%} bootstrap intervals over queries. The scores of a pair-wise re-ranker cannot fall."
+        f"positive shows too (co-visible), or as many elsewhere; means over {group.draws} draws. At stake: what "
+        "transitive positives can add to mAP hard, that of the best order of each list less that of the best one that "
+        "leaves them last. Fall: of the transitive positive's score, in standard deviations of all scores of its list. "
+        "Places lost: among all candidates but the linking positive. Means over the cases of a query, then over "
+        f"queries, with {CONFIDENCE:.0%} bootstrap intervals over queries. Scores of a pair-wise re-ranker cannot fall."
     )
     columns = (
         Column("re-ranker"),
         Column("cases", count),
         Column("queries", count),
+        Column("at stake", percent),
         Column("replaced", lambda value: f"{value:.1f}"),
         Column("deviation of scores", significant),
         *(Column(f"{measure.title} [{CONFIDENCE:.0%}]", _signed) for measure in MEASURES.values()),
@@ -111,10 +114,13 @@ def group_table(group: Group) -> Table:
         (
             Cell(name, (*record.notes, *_remarks(record))),
             figure_cell(record.figure("cases")),
-            *_extent(record),
+            queries,
+            figure_cell(record.figure("at_stake")),
+            *means,
             *(_cell(difference(record, measure)) for measure in MEASURES.values()),
         )
         for name, record in zip(provenance.labels(group.records), group.records, strict=True)
+        for queries, *means in [_extent(record)]
     )
     return Table(columns=columns, rows=rows, caption=caption)
 
@@ -124,14 +130,14 @@ def sheet(records: Iterable[Record]) -> Table:
     head = ("reranker", "weights", "dataset", "dataset_sha256", "descriptors", "shortlist", "policy", "draws")
     parts = ("", "_low", "_high", "_p_value")
     values = [f"{name}{part}" for name in MEASURES for part in parts]
-    titles = (*head, "status", *COUNTS, *EXTENT, *values, "notes", *provenance.SHEET_COLUMNS)
+    titles = (*head, "status", *FIGURES, *EXTENT, *values, "notes", *provenance.SHEET_COLUMNS)
     return Table(
         columns=tuple(Column(title) for title in titles),
         rows=tuple(
             (
                 *(Cell(str(getattr(record.key, name))) for name in head),
                 Cell(record.status),
-                *(figure_cell(record.figure(name)) for name in COUNTS),
+                *(figure_cell(record.figure(name)) for name in FIGURES),
                 *_extent(record),
                 *(cell for measure in MEASURES.values() for cell in _sheet_cells(difference(record, measure))),
                 Cell("; ".join(record.notes)),

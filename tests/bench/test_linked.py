@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.datasets.facades import SUBSETS, Sights, labels, plan
 from bench.datasets.facades.truth import ground_truth
 from bench.datasets.ground_truth import QueryTruth
-from bench.linked import Case, Counts, altered, cases, linking, measured, replacements
+from bench.linked import Case, Counts, altered, at_stake, best_orders, cases, linking, measured, replacements
 from rerankers import Features, Reranker
 from rerankers.interface import Given, Ranking
 
@@ -178,3 +178,16 @@ def test_a_score_that_rests_on_the_link_falls_by_what_is_replaced() -> None:
     found = measured(rankings, case)
     assert found["score"] == found["score_elsewhere"] == 6.0
     assert found["score_covisible"] == 0.0
+
+
+def test_at_stake_is_what_the_best_order_of_transitive_positives_adds() -> None:
+    truth = QueryTruth(
+        box=None, easy=np.array([5]), hard=np.array([1, 3, 8]), junk=np.array([6]), transitive=np.array([3])
+    )
+    ids = np.array([0, 1, 2, 3, 5, 8, 6, 7])
+    first, last = best_orders(truth, ids, np.arange(5))
+    assert first.tolist() == [1, 3, 0, 2, 5, 8, 6, 7] and last.tolist() == [1, 0, 2, 5, 3, 8, 6, 7]
+    # easy and junk images leave the lists: 8 is the 5th of both, 3 the 2nd or 4th; 3 and 8 count after 1
+    third = (2 / 4 + 3 / 5) / 2
+    wanted = (1 + 1 + third) / 3 - (1 + (1 / 3 + 2 / 4) / 2 + third) / 3
+    assert at_stake([(first, last)], [truth]) == pytest.approx(wanted)

@@ -45,7 +45,7 @@ def linking_record(reranker: str = "locore:micro", **changes: Any) -> Record:
         weights=changes.pop("weights", "locore-micro.safetensors sha256:0123"),
         draws=10,
     )
-    counts = {"cases": 3, "unlinked": 1, "skipped": 0, "capped": 2}
+    counts = {"cases": 3, "unlinked": 1, "skipped": 0, "capped": 2, "at_stake": 0.033}
     fields: dict[str, Any] = {
         "key": key,
         "status": "ok",
@@ -81,8 +81,8 @@ def test_means_are_over_queries_and_falls_in_deviations() -> None:
 def test_a_row_says_how_many_cases_and_what_became_of_others() -> None:
     text = linking_table([linking_record(), missing_record()]).markdown()
     ames, locore = ([cell.strip() for cell in line.split("|")] for line in text.splitlines()[2:4])
-    assert locore[1].startswith("locore:micro") and locore[2:5] == ["3", "2", "7.0"]
-    assert locore[6] == "+1.000 [+1.000, +1.000]"
+    assert locore[1].startswith("locore:micro") and locore[2:6] == ["3", "2", "3.30", "7.0"]
+    assert locore[7] == "+1.000 [+1.000, +1.000]"
     assert "1 transitive positive(s) without a linking positive in the list; 2 case(s) with fewer" in text
     assert ames[1] == "ames:rootsift" and ames[2].startswith("–") and "no trained weights" in text
 
@@ -95,7 +95,7 @@ def test_cases_of_one_query_have_no_interval() -> None:
 def test_noise_is_not_shown_as_nothing() -> None:
     series = SERIES | {"score_elsewhere": [5.0, 7.0, 9.0], "score_covisible": [5.0, 7.0, 9.0 - 4e-6]}
     row = linking_table([linking_record(series=series)]).markdown().splitlines()[2].split("|")
-    assert [row[6].strip(), row[7].strip()] == ["+5e-07 [0, +1e-06]", "0 [0, 0]"]
+    assert [row[7].strip(), row[8].strip()] == ["+5e-07 [0, +1e-06]", "0 [0, 0]"]
 
 
 def test_records_that_do_not_compare_are_refused() -> None:
