@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from safetensors.numpy import load_file, save_file
 
 from bench.parity.case import Case
+from bench.results import Record, ResultStore
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ROOT / "tests" / "golden"
+#: The embedded data set of tests, and what commands are told to be done with it in seconds.
+MINI = "facades-mini"
+QUICK = {"dataset": MINI, "training": MINI, "local_descriptors": 100, "threads": 1}
 
 
 def reference_folder() -> Path:
@@ -37,3 +42,15 @@ def altered(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -
     change(stored)
     save_file(stored, folder / name / "outputs.safetensors")
     return Case.read(folder / name)
+
+
+def exit_code(command: Callable[..., None], **options: Any) -> int:
+    """Of a command's function, with its defaults for what is not said."""
+    with pytest.raises(typer.Exit) as end:
+        command(**options)
+    return end.value.exit_code
+
+
+def by_name(records: Path) -> dict[str, Record]:
+    """The records of a folder, one for each re-ranker."""
+    return {record.key.reranker: record for record in ResultStore(records)}

@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import typer
 from safetensors.torch import save_file
 
 from bench import accuracy, churn, earn, ground
@@ -21,9 +20,7 @@ from bench.protocols import Policy
 from bench.results import ResultStore
 from rerankers import RerankError
 from rerankers.registry import parse
-from tests.support import ROOT
-
-MINI = "facades-mini"
+from tests.support import QUICK, ROOT, by_name, exit_code
 
 
 @pytest.fixture(scope="module")
@@ -33,29 +30,8 @@ def cache(tmp_path_factory):
 
 def job(cache, records, **changes):
     """Runs the command's function; gives its exit code."""
-    options = {
-        "shortlist": 20,
-        "dataset": MINI,
-        "rerankers": "none,sg-rerank,ransac",
-        "policy": Policy.JUNK_BEHIND,
-        "checkpoint": None,
-        "allow_random": False,
-        "local_descriptors": 200,
-        "training": MINI,
-        "records": records,
-        "cache": cache,
-        "threads": 2,
-        "seed": 0,
-        "timeout": 300,
-        "again": False,
-    }
-    with pytest.raises(typer.Exit) as end:
-        accuracy.main(**(options | changes))
-    return end.value.exit_code
-
-
-def by_name(records):
-    return {record.key.reranker: record for record in ResultStore(records)}
+    options = {"shortlist": 20, "rerankers": "none,sg-rerank,ransac", "local_descriptors": 200, "threads": 2}
+    return exit_code(accuracy.main, records=records, cache=cache, **(QUICK | options | changes))
 
 
 @pytest.fixture(scope="module")
@@ -302,24 +278,14 @@ def test_every_family_runs_on_the_embedded_images_under_the_protocol_of_cvnet(ca
 
 
 def test_rankings_in_float32_do_not_depend_on_the_batch(cache, tmp_path):
-    with pytest.raises(typer.Exit) as end:
-        churn.main(
-            rerankers=f"sg-rerank,{FAMILIES}",
-            shortlist=8,
-            queries=2,
-            dataset=MINI,
-            device="cpu",
-            checkpoint=None,
-            local_descriptors=200,
-            training=MINI,
-            records=tmp_path,
-            cache=cache,
-            threads=2,
-            seed=0,
-            timeout=300,
-            again=False,
-        )
-    assert end.value.exit_code == 0
+    options = {
+        "rerankers": f"sg-rerank,{FAMILIES}",
+        "shortlist": 8,
+        "queries": 2,
+        "local_descriptors": 200,
+        "threads": 2,
+    }
+    assert exit_code(churn.main, records=tmp_path, cache=cache, **(QUICK | options)) == 0
     for name, record in by_name(tmp_path).items():
         assert record.status == "ok", record.reason
         reduced = record.figure("kendall_tau_mean_bfloat16").value

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import typer
 
 from bench import linking
 from bench.datasets import facades
 from bench.errors import BenchError
-from bench.protocols import Policy
-from bench.results import ResultStore
 from rerankers import RerankError
 from tests.bench.test_accuracy import own_images
-
-MINI = "facades-mini"
+from tests.support import QUICK, by_name, exit_code
 
 
 @pytest.fixture(scope="module")
@@ -23,30 +19,8 @@ def cache(tmp_path_factory):
 
 def job(cache, records, **changes):
     """Runs the command's function; gives its exit code."""
-    options = {
-        "rerankers": "chamfer:rootsift-48",
-        "dataset": MINI,
-        "shortlist": 40,
-        "draws": 2,
-        "policy": Policy.JUNK_BEHIND,
-        "checkpoint": None,
-        "allow_random": True,
-        "local_descriptors": 100,
-        "training": MINI,
-        "records": records,
-        "cache": cache,
-        "threads": 1,
-        "seed": 0,
-        "timeout": 300,
-        "again": False,
-    }
-    with pytest.raises(typer.Exit) as end:
-        linking.main(**(options | changes))
-    return end.value.exit_code
-
-
-def by_name(records):
-    return {record.key.reranker: record for record in ResultStore(records)}
+    options = {"rerankers": "chamfer:rootsift-48", "shortlist": 40, "draws": 2, "allow_random": True}
+    return exit_code(linking.main, records=records, cache=cache, **(QUICK | options | changes))
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import pytest
 from bench import matches
 from bench.errors import BenchError
 from rerankers import RerankError
-
-MINI = "facades-mini"
+from tests.support import QUICK
 
 
 @pytest.fixture(scope="module")
@@ -17,16 +16,8 @@ def cache(tmp_path_factory):
 
 
 def job(cache, out, **changes):
-    options = {
-        "reranker": "ransac",
-        "dataset": MINI,
-        "shortlist": 20,
-        "local_descriptors": 100,
-        "training": MINI,
-        "cache": cache,
-        "threads": 1,
-    }
-    matches.main(out=out, **(options | changes))
+    options = {"reranker": "ransac", "shortlist": 20, "cache": cache}
+    matches.main(out=out, **(QUICK | options | changes))
 
 
 def test_a_picture_comes_out_the_same_every_time(cache, tmp_path):

@@ -22,8 +22,7 @@ from bench.training import descent, objectives
 from bench.training.recipes import recipe_for
 from rerankers import locore, registry, rrt
 from rerankers.errors import RerankError
-
-MINI = "facades-mini"
+from tests.support import MINI
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +49,13 @@ def job(cache, landmarks, tmp_path):
             "validation": MINI,
             "training": MINI,
             "out": tmp_path,
-            "start": None,
             "epochs": 1,
             "batch": 8,
-            "accumulation": None,
-            "rate": None,
             "minutes": 5,
             "shortlist": 10,
             "cache": cache,
-            "teacher": None,
             "device": "cpu",
-            "deepspeed": None,
             "threads": 1,
-            "seed": 0,
-            "again": False,
         }
         train.main(name, **(settings | changes))
         return tmp_path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import typer
 
 from bench import accuracy, tune
 from bench.console import output
@@ -13,8 +12,7 @@ from bench.protocols import Policy
 from bench.reporting.pages import render
 from bench.results import ResultStore
 from rerankers import RerankError
-
-MINI = "facades-mini"
+from tests.support import MINI, QUICK, by_name, exit_code
 
 
 @pytest.fixture(scope="module")
@@ -34,32 +32,14 @@ def other(tmp_path_factory):
 
 
 def options(cache, records, **changes):
-    return {
-        "shortlist": 12,
-        "dataset": MINI,
-        "policy": Policy.JUNK_BEHIND,
-        "checkpoint": None,
-        "allow_random": False,
-        "local_descriptors": 100,
-        "training": MINI,
-        "records": records,
-        "cache": cache,
-        "threads": 1,
-        "seed": 0,
-        "timeout": 300,
-        "again": False,
-    } | changes
+    return QUICK | {"shortlist": 12, "records": records, "cache": cache} | changes
 
 
 def job(command, cache, records, **changes):
     """Runs a command's function; gives its exit code and what it printed."""
-    with output.capture() as printed, pytest.raises(typer.Exit) as end:
-        command.main(**options(cache, records, **changes))
-    return end.value.exit_code, printed.get()
-
-
-def by_name(records):
-    return {record.key.reranker: record for record in ResultStore(records)}
+    with output.capture() as printed:
+        code = exit_code(command.main, **options(cache, records, **changes))
+    return code, printed.get()
 
 
 @pytest.fixture(scope="module")
