@@ -193,27 +193,22 @@ def sheet(records: Iterable[Record]) -> Table:
     """Every accuracy record in full precision, a row each; mAP, precision and gains as fractions of 1."""
     found = groups(records)
     figures = _figure_names([record for group in found for record in group.records])
-    head = ("reranker", "weights", "dataset", "dataset_sha256", "descriptors", "shortlist", "policy")
-    parts = ("gain", "gain_low", "gain_high", "p_value")
-    gains = [f"{part}_{name}" for name in PROTOCOLS for part in parts]
-    titles = (*head, "read", "status", *figures, *gains, "notes", *provenance.SHEET_COLUMNS)
-    return Table(
-        columns=tuple(Column(title) for title in titles),
-        rows=tuple(
+    gains = [f"{part}_{name}" for name in PROTOCOLS for part in ("gain", "gain_low", "gain_high", "p_value")]
+    rows = [
+        (
+            record,
             (
-                *(Cell(str(getattr(record.key, name))) for name in head),
                 _read_cell(record),
-                Cell(record.status),
                 *_figures(record, figures),
                 *(cell for name in PROTOCOLS for cell in _sheet_gain(group.gains[row, name])),
-                Cell("; ".join(_notes(record))),
-                *provenance.sheet_cells(record),
-            )
-            for group in found
-            for row, record in enumerate(group.records)
-            if not (group.ablation and is_baseline(record))
-        ),
-    )
+            ),
+        )
+        for group in found
+        for row, record in enumerate(group.records)
+        if not (group.ablation and is_baseline(record))
+    ]
+    head = ("reranker", "weights", "dataset", "dataset_sha256", "descriptors", "shortlist", "policy")
+    return provenance.sheet(head, ("read", *figures, *gains), rows, notes=_notes)
 
 
 def _place(record: Record) -> tuple[bool, bool, int, tuple[int, ...], str]:

@@ -85,21 +85,11 @@ def group_table(group: Group) -> Table:
 
 def sheet(records: Iterable[Record]) -> Table:
     """Every churn record in full precision, a row for each alternative."""
+    rows = [
+        (record, (Cell(name), *(figure_cell(record.figure(f"{measure}_{name}")) for measure in MEASURES)))
+        for group in groups(records)
+        for record in group.records
+        for name in ALTERNATIVES
+    ]
     head = ("reranker", "weights", "device", "dataset", "dataset_sha256", "descriptors", "shortlist", "queries")
-    titles = (*head, "status", "alternative", *MEASURES, "notes", *provenance.SHEET_COLUMNS)
-    return Table(
-        columns=tuple(Column(title) for title in titles),
-        rows=tuple(
-            (
-                *(Cell(str(getattr(record.key, name))) for name in head),
-                Cell(record.status),
-                Cell(name),
-                *(figure_cell(record.figure(f"{measure}_{name}")) for measure in MEASURES),
-                Cell("; ".join(record.notes)),
-                *provenance.sheet_cells(record),
-            )
-            for group in groups(records)
-            for record in group.records
-            for name in ALTERNATIVES
-        ),
-    )
+    return provenance.sheet(head, ("alternative", *MEASURES), rows)

@@ -170,25 +170,10 @@ def memory_table(section: Section) -> Table:
 
 def sheet(records: Iterable[Record]) -> Table:
     """Every cost record in full precision, a row each."""
-    rows = [record for section in sections(records) for record in section.records]
-    extra = sorted({name for record in rows for name in record.figures} - set(FIGURES))
-    figures = (*FIGURES, *extra)
-    head = ("reranker", "device", "dtype", "candidates", "inputs", "status")
-    titles = (*head, *figures, "runs", "notes", *provenance.SHEET_COLUMNS)
-    return Table(
-        columns=tuple(Column(title) for title in titles),
-        rows=tuple(
-            (
-                *(Cell(str(getattr(one.key, name))) for name in head[:-1]),
-                Cell(one.status),
-                *_cells(one, figures),
-                _runs(one),
-                Cell("; ".join(one.notes)),
-                *provenance.sheet_cells(one),
-            )
-            for one in rows
-        ),
-    )
+    found = [record for section in sections(records) for record in section.records]
+    figures = (*FIGURES, *sorted({name for record in found for name in record.figures} - set(FIGURES)))
+    rows = [(record, (*_cells(record, figures), _runs(record))) for record in found]
+    return provenance.sheet(("reranker", "device", "dtype", "candidates", "inputs"), (*figures, "runs"), rows)
 
 
 def _place(record: Record) -> tuple[bool, str]:

@@ -127,26 +127,21 @@ def group_table(group: Group) -> Table:
 
 def sheet(records: Iterable[Record]) -> Table:
     """Every linking record in full precision, a row each."""
-    head = ("reranker", "weights", "dataset", "dataset_sha256", "descriptors", "shortlist", "policy", "draws")
-    parts = ("", "_low", "_high", "_p_value")
-    values = [f"{name}{part}" for name in MEASURES for part in parts]
-    titles = (*head, "status", *FIGURES, *EXTENT, *values, "notes", *provenance.SHEET_COLUMNS)
-    return Table(
-        columns=tuple(Column(title) for title in titles),
-        rows=tuple(
+    values = [f"{name}{part}" for name in MEASURES for part in ("", "_low", "_high", "_p_value")]
+    rows = [
+        (
+            record,
             (
-                *(Cell(str(getattr(record.key, name))) for name in head),
-                Cell(record.status),
                 *(figure_cell(record.figure(name)) for name in FIGURES),
                 *_extent(record),
                 *(cell for measure in MEASURES.values() for cell in _sheet_cells(difference(record, measure))),
-                Cell("; ".join(record.notes)),
-                *provenance.sheet_cells(record),
-            )
-            for group in groups(records)
-            for record in group.records
-        ),
-    )
+            ),
+        )
+        for group in groups(records)
+        for record in group.records
+    ]
+    head = ("reranker", "weights", "dataset", "dataset_sha256", "descriptors", "shortlist", "policy", "draws")
+    return provenance.sheet(head, (*FIGURES, *EXTENT, *values), rows)
 
 
 def difference(record: Record, measure: Measure) -> Difference | str:

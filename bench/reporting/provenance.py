@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from bench.errors import BenchError
 from bench.reporting.numbers import significant
 from bench.reporting.queries import trained
-from bench.reporting.tables import Cell, bullets, code, escaped, missing
+from bench.reporting.tables import Cell, Column, Table, bullets, code, escaped, missing
 from bench.results.record import AccuracyKey, CostKey, Record
 
 SHORT_HASH = 12
@@ -94,7 +94,31 @@ def block(records: Sequence[Record]) -> str:
     return "Provenance:\n\n" + bullets(lines)
 
 
-def sheet_cells(record: Record) -> tuple[Cell, ...]:
+def sheet(
+    head: Sequence[str],
+    titles: Sequence[str],
+    rows: Iterable[tuple[Record, Iterable[Cell]]],
+    *,
+    notes: Callable[[Record], Iterable[str]] = lambda record: record.notes,
+) -> Table:
+    """Records in full precision, a row each: fields of the key (`head`), status, the row's cells under `titles`, notes,
+    and where it comes from."""
+    return Table(
+        columns=tuple(Column(title) for title in (*head, "status", *titles, "notes", *SHEET_COLUMNS)),
+        rows=tuple(
+            (
+                *(Cell(str(getattr(record.key, name))) for name in head),
+                Cell(record.status),
+                *cells,
+                Cell("; ".join(notes(record))),
+                *_sheet_cells(record),
+            )
+            for record, cells in rows
+        ),
+    )
+
+
+def _sheet_cells(record: Record) -> tuple[Cell, ...]:
     """The cells of SHEET_COLUMNS."""
     found = record.provenance
     outside = missing("not run from a git checkout")

@@ -98,24 +98,14 @@ def group_oracle_table(group: Group) -> Table:
 
 def sheet(records: Iterable[Record]) -> Table:
     """Every tuning record in full precision, a row each; mAP as fractions of 1."""
-    sets = ("dataset", "dataset_sha256", "validation", "validation_sha256")
-    head = ("reranker", "weights", *sets, "descriptors", "shortlist", "policy")
     figures = (*CHOSEN, *BY_ORACLE)
-    titles = (*head, "status", *figures, "notes", *provenance.SHEET_COLUMNS)
-    return Table(
-        columns=tuple(Column(title) for title in titles),
-        rows=tuple(
-            (
-                *(Cell(str(getattr(record.key, name))) for name in head),
-                Cell(record.status),
-                *(figure_cell(record.figure(name)) for name in figures),
-                Cell("; ".join(record.notes)),
-                *provenance.sheet_cells(record),
-            )
-            for group in groups(records)
-            for record in group.records
-        ),
-    )
+    rows = [
+        (record, [figure_cell(record.figure(name)) for name in figures])
+        for group in groups(records)
+        for record in group.records
+    ]
+    sets = ("dataset", "dataset_sha256", "validation", "validation_sha256")
+    return provenance.sheet(("reranker", "weights", *sets, "descriptors", "shortlist", "policy"), figures, rows)
 
 
 def _only(records: Sequence[Record]) -> Group:

@@ -8,6 +8,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.reporting import provenance as origin
+from bench.reporting.tables import Cell
 from tests.bench.reporting.examples import accuracy_record, cost_record, provenance
 
 
@@ -79,8 +80,11 @@ def test_moments_are_utc_and_checked() -> None:
 
 
 def test_a_sheet_has_a_cell_for_every_column() -> None:
-    cells = origin.sheet_cells(cost_record())
-    found = dict(zip(origin.SHEET_COLUMNS, cells, strict=True))
+    table = origin.sheet(("reranker",), ("one",), [(cost_record(), [Cell(1.5)])], notes=lambda _: ["first", "second"])
+    (row,) = table.rows
+    found = dict(zip([column.title for column in table.columns], row, strict=True))
+    assert (found["reranker"].value, found["status"].value, found["one"].value) == ("ames:dinov2", "ok", 1.5)
+    assert found["notes"].value == "first; second" and [*found][-1] == "scores_sha256"
     assert found["commit"].value == "0123456789abcdef0123456789abcdef01234567"
     assert found["dirty"].value == "false"
     assert found["versions"].value == '{"python": "3.11.9", "torch": "2.13.0"}'
