@@ -27,7 +27,21 @@ DESCRIBED = ",".join(
 
 Rerankers: TypeAlias = Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")]
 DatasetName: TypeAlias = Annotated[
-    str, typer.Option("--dataset", help="An embedded data set, or a folder with ground_truth.json.")
+    str,
+    typer.Option("--dataset", help="A data set's name, NAME+1m for distractors, or a folder with ground_truth.json."),
+]
+DataRoot: TypeAlias = Annotated[
+    Path | None, typer.Option(envvar="RERANK_DATA", help="Where the data sets of papers lie; see docs/datasets.")
+]
+StoredDescriptors: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--descriptors", help="Descriptors beside the data, by the start of their files; default: RootSIFT."),
+]
+StoredGlobals: TypeAlias = Annotated[
+    str | None, typer.Option("--globals", help="Global descriptors beside the data; default: those of --descriptors.")
+]
+Neighbours: TypeAlias = Annotated[
+    Path | None, typer.Option(help="First-stage lists of others (nn_NAME.pkl), in place of a search.")
 ]
 Shortlist: TypeAlias = Annotated[int, typer.Option(help="How many first-stage candidates are re-ranked.", min=1)]
 Policy: TypeAlias = Annotated[_Policy, typer.Option(help="What becomes of junk images before re-ranking.")]
