@@ -19,7 +19,12 @@ EVIDENCE = "records"
 #: Pictures that `bench.matches` leaves beside a report.
 MATCHES = "matches_*.png"
 #: What a report consists of.
-KINDS = ("README.md", "accuracy.*", "churn.*", "cost.*", "tune.*", "linking.*", "scatter_*.png", f"{EVIDENCE}/*.json")
+KINDS = (
+    "README.md",
+    *(f"{page}.*" for page in ("accuracy", "churn", "cost", "tune", "linking", "published")),
+    "scatter_*.png",
+    f"{EVIDENCE}/*.json",
+)
 
 
 def main(

@@ -9,14 +9,24 @@ from functools import cached_property
 
 from bench.reporting import provenance
 from bench.reporting.numbers import count, percent, points, probability, significant
-from bench.reporting.queries import PROTOCOLS, NotComparable, baseline_of, is_baseline, paired_ap, trained
+from bench.reporting.queries import (
+    MEASURES,
+    PROTOCOLS,
+    NotComparable,
+    baseline_of,
+    compared,
+    is_baseline,
+    measures_of,
+    paired_ap,
+    trained,
+)
 from bench.reporting.statistics import CONFIDENCE, RESAMPLES, Difference, paired_difference
 from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
 from bench.results.record import AccuracyKey, Record
 
 CUTS = (1, 5, 10)
 TRANSITIVE = "map_transitive"
-GAINS_SHOWN = ("medium", "hard")
+OTHER_TASK = "not a measure of this data set"
 UNTRAINED = "random weights: the accuracy of this row means nothing"
 INTERVAL = (
     f"Gain: mAP points over no re-ranking, with its {CONFIDENCE:.0%} bootstrap interval over queries. "
@@ -57,21 +67,31 @@ class Group:
         return baseline_of(self.records)
 
     @cached_property
+    def measures(self) -> list[str]:
+        """Names of what the records are judged by."""
+        return measures_of(self.records)
+
+    @property
+    def revisited(self) -> bool:
+        """Whether the protocols are those of Revisited Oxford and Paris."""
+        return set(self.measures) <= set(PROTOCOLS)
+
+    @cached_property
     def gains(self) -> dict[tuple[int, str], Difference | str]:
-        """(row, protocol) -> the gain over no re-ranking, or why there is none."""
+        """(row, measure) -> the gain over no re-ranking, or why there is none."""
         return {
-            (row, protocol): self._gain(record, protocol)
+            (row, measure): self._gain(record, measure)
             for row, record in enumerate(self.records)
-            for protocol in PROTOCOLS
+            for measure in self.measures
         }
 
-    def _gain(self, record: Record, protocol: str) -> Difference | str:
+    def _gain(self, record: Record, measure: str) -> Difference | str:
         if is_baseline(record):
             return record.reason or "this row is the baseline"
         if self.baseline is None:
             return "no finished record of 'none' to compare with"
         try:
-            pairs = paired_ap(self.baseline, record, protocol)
+            pairs = paired_ap(self.baseline, record, measure)
         except NotComparable as error:
             return str(error)
         return paired_difference(pairs.first, pairs.second)
@@ -99,34 +119,32 @@ def accuracy_table(records: Sequence[Record]) -> Table:
 
 
 def group_table(group: Group) -> Table:
-    """mAP under every protocol, and the gain over no re-ranking under medium and hard."""
-    gains = tuple(Column(f"gain {PROTOCOLS[name]} [{CONFIDENCE:.0%}]", points) for name in GAINS_SHOWN)
-    further = {TRANSITIVE: "transitive"} if any(TRANSITIVE in one.figures for one in group.records) else {}
+    """Every measure, and the gain over no re-ranking of those that are compared."""
+    shown = compared(group.measures)
+    gains = tuple(Column(f"gain {_short(name)} [{CONFIDENCE:.0%}]", points) for name in shown)
+    further = [TRANSITIVE] if any(TRANSITIVE in one.figures for one in group.records) else []
     columns = (
         *_what_columns(group),
-        *(Column(f"mAP {shown}", percent) for shown in (*PROTOCOLS.values(), *further.values())),
+        *(Column(MEASURES[name].title, percent) for name in group.measures),
+        *(Column("mAP transitive", percent) for _ in further),
         *gains,
         Column("commit"),
     )
     rows = tuple(
         (
             *cells,
-            *_figures(record, [f"map_{name}" for name in PROTOCOLS]),
+            *_figures(record, [MEASURES[name].figure for name in group.measures]),
             *_figures(record, further),
-            *(_gain_cell(group.gains[row, name]) for name in GAINS_SHOWN),
+            *(_gain_cell(group.gains[row, name]) for name in shown),
             provenance.commit_cell(record),
         )
         for row, (record, cells) in enumerate(zip(group.records, _what(group), strict=True))
     )
-    counts = ", ".join(f"{shown} {_queries(group, name)}" for name, shown in PROTOCOLS.items())
-    caption = (
-        f"mAP in percent; {group.description}. AP is divided by the number of all positives (the revisitop divisor); "
-        f"mAP is the mean over queries with positives ({counts}). hard*: easy images are taken out before re-ranking."
-    )
+    caption = _revisited_caption(group) if group.revisited else _caption(group)
     if further:
         caption += (
             " transitive: only positives that the query alone hardly shows, over "
-            f"{_queries(group, 'transitive')} queries; all other positives are ignored."
+            f"{_queries(group, 'ap_transitive')} queries; all other positives are ignored."
         )
     if group.ablation:
         caption += (
@@ -134,6 +152,27 @@ def group_table(group: Group) -> Table:
             "not trained for it. +slide=N/K/S: windows of K candidates, S apart, over the first N."
         )
     return Table(columns=columns, rows=rows, caption=caption, notes=(INTERVAL,))
+
+
+def _revisited_caption(group: Group) -> str:
+    counts = ", ".join(f"{shown} {_queries(group, MEASURES[name].series)}" for name, shown in PROTOCOLS.items())
+    return (
+        f"mAP in percent; {group.description}. AP is divided by the number of all positives (the revisitop divisor); "
+        f"mAP is the mean over queries with positives ({counts}). hard*: easy images are taken out before re-ranking."
+    )
+
+
+def _caption(group: Group) -> str:
+    counts = ", ".join(f"{_short(name)} {_queries(group, MEASURES[name].series)}" for name in group.measures)
+    text = f"Percent; {group.description}. Means over the queries with positives ({counts})."
+    if "recall_at_1" in group.measures:
+        text += " R@k: share of queries with a positive among the first k; a query's own image is left out."
+    if "at_r_locore" in group.measures:
+        text += (
+            " mAP@R: AP over the first R images, R the number of positives (Musgrave et al., 2020); as LOCORE sums it: "
+            "precision at every rank counts, and the query's own image in R."
+        )
+    return text
 
 
 def gain_table(group: Group) -> Table:
@@ -144,17 +183,22 @@ def gain_table(group: Group) -> Table:
     for row, (record, cells) in enumerate(zip(group.records, _what(group), strict=True)):
         if is_baseline(record):
             continue
-        for name, shown in PROTOCOLS.items():
+        for name in group.measures:
             found = group.gains[row, name]
             figures = [missing(found)] * 8 if isinstance(found, str) else _gain_cells(found)
-            rows.append((*cells, Cell(shown), *figures))
+            rows.append((*cells, Cell(_short(name)), *figures))
+    what = "mAP points (revisitop divisor)" if group.revisited else "points"
     caption = (
-        f"Gain over no re-ranking in mAP points (revisitop divisor); {group.description}. low, high: {CONFIDENCE:.0%} "
+        f"Gain over no re-ranking in {what}; {group.description}. low, high: {CONFIDENCE:.0%} "
         f"percentile bootstrap over queries. p: two-sided paired randomisation test over queries, {RESAMPLES:,} "
-        "resamples, not corrected for the number of comparisons. better, worse: queries whose AP rose or fell."
+        "resamples, not corrected for the number of comparisons. better, worse: queries whose value rose or fell."
     )
+    if group.revisited:
+        caption = caption.replace("whose value", "whose AP")
     return Table(
-        columns=(*_what_columns(group), Column("protocol"), *titles, *counts), rows=tuple(rows), caption=caption
+        columns=(*_what_columns(group), Column("protocol" if group.revisited else "measure"), *titles, *counts),
+        rows=tuple(rows),
+        caption=caption,
     )
 
 
@@ -193,14 +237,15 @@ def sheet(records: Iterable[Record]) -> Table:
     """Every accuracy record in full precision, a row each; mAP, precision and gains as fractions of 1."""
     found = groups(records)
     figures = _figure_names([record for group in found for record in group.records])
-    gains = [f"{part}_{name}" for name in PROTOCOLS for part in ("gain", "gain_low", "gain_high", "p_value")]
+    names = list(dict.fromkeys([*PROTOCOLS, *(name for group in found for name in group.measures)]))
+    gains = [f"{part}_{name}" for name in names for part in ("gain", "gain_low", "gain_high", "p_value")]
     rows = [
         (
             record,
             (
                 _read_cell(record),
                 *_figures(record, figures),
-                *(cell for name in PROTOCOLS for cell in _sheet_gain(group.gains[row, name])),
+                *(cell for name in names for cell in _sheet_gain(group.gains.get((row, name), OTHER_TASK))),
             ),
         )
         for group in found
@@ -283,11 +328,15 @@ def _sheet_gain(found: Difference | str) -> list[Cell]:
     return [missing(found)] * 4 if isinstance(found, str) else _gain_cells(found)[:4]
 
 
-def _queries(group: Group, protocol: str) -> str:
+def _short(name: str) -> str:
+    """A measure's title where mAP need not be said: `medium`."""
+    return PROTOCOLS.get(name, MEASURES[name].title)
+
+
+def _queries(group: Group, series: str) -> str:
+    """How many queries have a value in this series."""
     counts = {
-        sum(value is not None for value in values)
-        for record in group.records
-        if (values := record.series.get(f"ap_{protocol}"))
+        sum(value is not None for value in values) for record in group.records if (values := record.series.get(series))
     }
     return " or ".join(str(count) for count in sorted(counts)) or "unknown"
 

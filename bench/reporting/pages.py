@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from bench.errors import BenchError
 from bench.reporting import accuracy, churn, cost, linking, provenance, scatter, tune
 from bench.reporting.accuracy import Group
+from bench.reporting.beside import accuracy_beside, cost_beside, published_table
+from bench.reporting.beside import sheet as beside_sheet
 from bench.reporting.cost import Section
+from bench.reporting.queries import MEASURES, compared
 from bench.reporting.tables import escaped
-from bench.results.record import Record
+from bench.results.record import AccuracyKey, Record
 
 NO_COST = "No cost has been measured yet: `python -m bench.profile` does it.\n"
 NO_ACCURACY = "No accuracy has been measured yet: `python -m bench.accuracy --shortlist 400` does it.\n"
@@ -24,7 +27,7 @@ _DRAWN: dict[str, tuple[str, Callable[[Group, str], tuple[list[scatter.Panel], l
 
 def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, bytes]:
     """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png; tune and linking too
-    where there are such records.
+    where there are such records, and published where papers have values of the same data sets.
 
     matches: names of pictures that lie beside the page already, to be shown on it.
 
@@ -57,6 +60,9 @@ def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, 
     if blends := tune.groups(records):
         texts["tune.md"] = _page("Blends", records, [_blends(group) for group in blends])
         texts["tune.csv"] = tune.sheet(records).csv()
+    if printed := _published(records):
+        texts["published.md"] = _page("Published and measured", records, printed)
+        texts["published.csv"] = beside_sheet(records).csv()
     if linked := linking.groups(records):
         texts["linking.md"] = _page("Linking positives", records, [_linked(group) for group in linked])
         texts["linking.csv"] = linking.sheet(records).csv()
@@ -80,6 +86,9 @@ def _front(
     more_accuracy = "All protocols, precision, p values: [accuracy.md](accuracy.md), [accuracy.csv](accuracy.csv).\n"
     steady = "Rankings under other number types and batch sizes: [churn.md](churn.md), [churn.csv](churn.csv).\n"
     blends = "Blends chosen on a validation set: [tune.md](tune.md), [tune.csv](tune.csv).\n"
+    papers = (
+        "The published tables, and what was measured: [published.md](published.md), [published.csv](published.csv).\n"
+    )
     links = "Transitive positives and what links them: [linking.md](linking.md), [linking.csv](linking.csv).\n"
     shown = [f"![{escaped(f'Matches in a list, {name}')}]({name})\n" for name in matches]
     return _page(
@@ -94,6 +103,7 @@ def _front(
             more_accuracy,
             steady,
             *([blends] if tune.groups(records) else []),
+            *([papers] if _published(records) else []),
             *([links] if linking.groups(records) else []),
             *(["## Matches\n", *shown] if shown else []),
         ],
@@ -131,17 +141,28 @@ def _cost_in_full(section: Section) -> str:
         "Memory": cost.memory_table,
     }
     details = [f"#### {title}\n\n{table(section).markdown()}" for title, table in tables.items()]
+    if beside := cost_beside(section.records):
+        details.append(f"#### Published values\n\n{beside.markdown()}")
     main = cost.section_table(section).markdown()
     return _titled(section.title, main, provenance.block(section.records), *details)
 
 
+def _published(records: Sequence[Record]) -> list[str]:
+    """A section for every data set that both papers and these records have: the published table, and what was
+    measured below its method."""
+    earned = [record for record in records if isinstance(record.key, AccuracyKey)]
+    names = dict.fromkeys(record.key.dataset for record in earned if isinstance(record.key, AccuracyKey))
+    tables = [(name, published_table(name, earned)) for name in sorted(names)]
+    return [_titled(name, table.markdown()) for name, table in tables if table is not None]
+
+
 def _accuracy_in_full(group: Group, pictures: str) -> str:
-    tables = {
-        "Gain": accuracy.gain_table,
-        "Precision": accuracy.precision_table,
-        "The other divisor": accuracy.divisor_table,
-    }
+    tables = {"Gain": accuracy.gain_table}
+    if group.revisited:
+        tables |= {"Precision": accuracy.precision_table, "The other divisor": accuracy.divisor_table}
     details = [f"#### {title}\n\n{table(group).markdown()}" for title, table in tables.items()]
+    if not group.ablation and (beside := accuracy_beside(group.records)):
+        details.append(f"#### Published values\n\n{beside.markdown()}")
     main = accuracy.group_table(group).markdown()
     return _titled(group.title, main, provenance.block(group.records), *details, pictures)
 
@@ -154,9 +175,9 @@ def _pictures(group: Group, stem: str) -> tuple[str, dict[str, bytes]]:
     """The Markdown lines that show a group's pictures, and the pictures by file name."""
     lines, images = [], {}
     for kind, (words, choose) in _DRAWN.items():
-        for protocol in scatter.PROTOCOLS_DRAWN:
+        for protocol in compared(group.measures):
             panels, left_out = choose(group, protocol)
-            title = f"AP of every query, {words}, {protocol}"
+            title = f"{'AP' if group.revisited else MEASURES[protocol].title} of every query, {words}, {protocol}"
             if panels:
                 name = f"scatter_{stem}_{kind}_{protocol}.png"
                 images[name] = scatter.draw(panels, protocol, scatter.footer(group, group.records))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,39 @@ from bench.results.record import AccuracyKey, ChurnKey, LinkingKey, Record, Tune
 
 #: Protocols as records and figures name them -> as people write them.
 PROTOCOLS = {"easy": "easy", "medium": "medium", "hard": "hard", "hard_star": "hard*"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number that rankings are judged by.
+
+    title: as tables head it. figure, series: its mean and its values by query, as records name them. positives: the
+    series with the positives in the shortlist. compared: whether gains over no re-ranking are shown at once.
+    """
+
+    title: str
+    figure: str
+    series: str
+    positives: str = "positives_in_shortlist"
+    compared: bool = False
+
+
+#: Of all tasks, in the order of their columns.
+MEASURES = {
+    name: Measure(
+        f"mAP {shown}", f"map_{name}", f"ap_{name}", f"positives_in_shortlist_{name}", name in ("medium", "hard")
+    )
+    for name, shown in PROTOCOLS.items()
+} | {
+    "recall_at_1": Measure("R@1", "recall_at_1", "recall_at_1", compared=True),
+    "recall_at_10": Measure("R@10", "recall_at_10", "recall_at_10"),
+    "recall_at_100": Measure("R@100", "recall_at_100", "recall_at_100"),
+    "at_r": Measure("mAP@R", "map_at_r", "ap_at_r", compared=True),
+    "at_r_locore": Measure("mAP@R as LOCORE sums it", "map_at_r_locore", "ap_at_r_locore"),
+    "private": Measure("mAP@100 private", "map_private", "ap_private", compared=True),
+    "public": Measure("mAP@100 public", "map_public", "ap_public", compared=True),
+    "at_100": Measure("mAP@100", "map_at_100", "ap_at_100"),
+}
 
 BASELINE = "none"
 
@@ -52,12 +86,26 @@ def trained(record: Record) -> bool:
     return not (random and record.status == "ok")
 
 
-def paired_ap(first: Record, second: Record, protocol: str) -> PairedAP:
-    """Per-query AP of two records of one group. Raises NotComparable when either has none, or of other queries."""
-    one, two = _ap(first, protocol), _ap(second, protocol)
+def measures_of(records: Iterable[Record]) -> list[str]:
+    """Names of the MEASURES that any of these records has; those of Revisited Oxford and Paris where none has any."""
+    known = {name for record in records for name in record.figures}
+    return [name for name, measure in MEASURES.items() if measure.figure in known] or list(PROTOCOLS)
+
+
+def compared(names: Sequence[str]) -> list[str]:
+    """Those of these measures whose gains are shown at once, and that are drawn."""
+    return [name for name in names if MEASURES[name].compared] or list(names[-1:])
+
+
+def paired_ap(first: Record, second: Record, measure: str) -> PairedAP:
+    """Per-query AP, or another of MEASURES, of two records of one group.
+
+    Raises NotComparable when either has none, or of other queries.
+    """
+    one, two = _values(first, measure), _values(second, measure)
     if len(one) != len(two) or (np.isnan(one) != np.isnan(two)).any():
         raise NotComparable(f"{first.key.reranker} and {second.key.reranker} were not evaluated on the same queries")
-    counts = first.series.get(f"positives_in_shortlist_{protocol}", [])
+    counts = first.series.get(MEASURES[measure].positives, [])
     if len(counts) != len(one) or any(count is None for count in counts):
         raise NotComparable(f"{first.key.reranker}: no number of positives in the shortlist for every query")
     valid = ~np.isnan(one)
@@ -66,8 +114,8 @@ def paired_ap(first: Record, second: Record, protocol: str) -> PairedAP:
     return PairedAP(one[valid], two[valid], np.array(counts, dtype=np.int64)[valid])
 
 
-def _ap(record: Record, protocol: str) -> NDArray[np.float64]:
-    values = record.series.get(f"ap_{protocol}")
+def _values(record: Record, measure: str) -> NDArray[np.float64]:
+    values = record.series.get(MEASURES[measure].series)
     if not values:
         raise NotComparable(record.reason or f"{record.key.reranker}: no per-query AP")
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

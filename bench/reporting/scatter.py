@@ -22,13 +22,21 @@ from matplotlib.figure import Figure
 
 from bench.reporting import provenance
 from bench.reporting.accuracy import Group
-from bench.reporting.queries import PROTOCOLS, NotComparable, PairedAP, baseline_of, is_baseline, paired_ap, trained
+from bench.reporting.queries import (
+    MEASURES,
+    PROTOCOLS,
+    NotComparable,
+    PairedAP,
+    baseline_of,
+    is_baseline,
+    paired_ap,
+    trained,
+)
 from bench.reporting.statistics import SAME
 from bench.results.record import Record
 
 #: More pairs than this, and every method is drawn against the best one only.
 MOST_PAIRS = 6
-PROTOCOLS_DRAWN = ("medium", "hard")
 
 #: Colours that can still be told apart.
 MOST_STEPS = 6
@@ -59,6 +67,7 @@ class Panel:
     second: str
     pairs: PairedAP
     joint: str = "against"
+    mean: str = "mAP"
 
     @property
     def title(self) -> str:
@@ -68,21 +77,21 @@ class Panel:
         before, after = 100 * self.pairs.first.mean(), 100 * self.pairs.second.mean()
         change = f"{after - before:+.2f}".replace("-", "−")
         return (
-            f"mAP {before:.2f} {self.joint} {after:.2f} ({change})\n"
+            f"{self.mean} {before:.2f} {self.joint} {after:.2f} ({change})\n"
             f"{above} above, {below} below, {len(gains) - above - below} equal"
         )
 
 
-def before_after(group: Group, protocol: str) -> tuple[list[Panel], list[str]]:
+def before_after(group: Group, measure: str) -> tuple[list[Panel], list[str]]:
     """A panel for each re-ranker against no re-ranking, and why any is left out."""
     baseline = baseline_of(group.records)
     others = [record for record in group.records if not is_baseline(record)]
     if baseline is None:
         return [], ["no finished record of 'none' to compare with"] if others else []
-    return _panels(group, [(baseline, record) for record in others], protocol, joint="→")
+    return _panels(group, [(baseline, record) for record in others], measure, joint="→")
 
 
-def method_against_method(group: Group, protocol: str) -> tuple[list[Panel], list[str]]:
+def method_against_method(group: Group, measure: str) -> tuple[list[Panel], list[str]]:
     """A panel for each pair of re-rankers, and why any is left out. Untrained methods are not drawn here.
 
     With more than MOST_PAIRS pairs each method is drawn against the one of the highest mAP.
@@ -90,12 +99,12 @@ def method_against_method(group: Group, protocol: str) -> tuple[list[Panel], lis
     ready = [one for one in group.records if one.status == "ok" and not is_baseline(one) and trained(one)]
     chosen = list(combinations(ready, 2))
     if len(chosen) > MOST_PAIRS:
-        best = max(ready, key=lambda one: one.figure(f"map_{protocol}").value or 0.0)
+        best = max(ready, key=lambda one: one.figure(MEASURES[measure].figure).value or 0.0)
         chosen = [(one, best) for one in ready if one is not best]
-    return _panels(group, chosen, protocol)
+    return _panels(group, chosen, measure)
 
 
-def draw(panels: Sequence[Panel], protocol: str, origin: str) -> bytes:
+def draw(panels: Sequence[Panel], measure: str, origin: str) -> bytes:
     """A PNG of small multiples with one colour bar and `origin` in small print, the same bytes every time."""
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
@@ -110,7 +119,7 @@ def draw(panels: Sequence[Panel], protocol: str, origin: str) -> bytes:
         colours, norm = _colours(panels)
         for place, axes in enumerate(grid.flat):
             if place < len(panels):
-                _draw_panel(axes, panels[place], PROTOCOLS[protocol], colours, norm)
+                _draw_panel(axes, panels[place], _axis(measure), colours, norm)
             else:
                 axes.set_axis_off()
         bar = figure.colorbar(ScalarMappable(norm, colours), ax=grid, aspect=22 * rows, pad=0.02)
@@ -129,19 +138,20 @@ def footer(group: Group, records: Sequence[Record]) -> str:
 
 
 def _panels(
-    group: Group, chosen: Sequence[tuple[Record, Record]], protocol: str, *, joint: str = "against"
+    group: Group, chosen: Sequence[tuple[Record, Record]], measure: str, *, joint: str = "against"
 ) -> tuple[list[Panel], list[str]]:
     names = dict(zip(map(id, group.records), provenance.labels(group.records), strict=True))
+    mean = "mAP" if measure in PROTOCOLS else MEASURES[measure].title
     panels, left_out = [], []
     for first, second in chosen:
         try:
-            panels.append(Panel(names[id(first)], names[id(second)], paired_ap(first, second, protocol), joint))
+            panels.append(Panel(names[id(first)], names[id(second)], paired_ap(first, second, measure), joint, mean))
         except NotComparable as error:
             left_out.append(f"{names[id(second)]}: {error}")
     return panels, left_out
 
 
-def _draw_panel(axes: Axes, panel: Panel, protocol: str, colours: Colormap, norm: BoundaryNorm) -> None:
+def _draw_panel(axes: Axes, panel: Panel, axis: str, colours: Colormap, norm: BoundaryNorm) -> None:
     x, y = 100 * panel.pairs.first, 100 * panel.pairs.second
     axes.plot((0, 100), (0, 100), color="0.45", linewidth=0.7, zorder=1)
     # Few positives last: their points are the extreme ones, and must not vanish under the others.
@@ -161,12 +171,17 @@ def _draw_panel(axes: Axes, panel: Panel, protocol: str, colours: Colormap, norm
     axes.scatter(x.mean(), y.mean(), marker="P", s=45, c="#d62728", linewidths=0.6, edgecolors="white", zorder=3)
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal", xticks=range(0, 101, 25), yticks=range(0, 101, 25))
     axes.set_title(panel.title, linespacing=1.25)
-    axes.set_xlabel(_axis_label(panel.first, protocol))
-    axes.set_ylabel(_axis_label(panel.second, protocol))
+    axes.set_xlabel(_axis_label(panel.first, axis))
+    axes.set_ylabel(_axis_label(panel.second, axis))
 
 
-def _axis_label(name: str, protocol: str) -> str:
-    return textwrap.fill(name, 30) + f"\nAP, {protocol} (%)"
+def _axis(measure: str) -> str:
+    """What a query's value is called."""
+    return f"AP, {PROTOCOLS[measure]}" if measure in PROTOCOLS else MEASURES[measure].title.replace("mAP", "AP")
+
+
+def _axis_label(name: str, axis: str) -> str:
+    return textwrap.fill(name, 30) + f"\n{axis} (%)"
 
 
 def _colours(panels: Sequence[Panel]) -> tuple[ListedColormap, BoundaryNorm]:
