@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bench import options
-from bench.cells import Cell, CellResult, earned, exit_code, isolated, run_cells
+from bench.cells import Cell, CellMissing, CellResult, earned, exit_code, isolated, run_cells
 from bench.console import output, run
+from bench.datasets import Dataset, Task
 from bench.earn import EarnTask
 from bench.errors import BenchError
-from bench.ground import Setting, checkpoints_of
+from bench.ground import Ground, Setting, checkpoints_of, wanted
 from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
 from bench.prepare import Descriptors
+from bench.processes import Crew, joined, share_of_cores
 from bench.protocols import Policy
 from bench.provenance import Surroundings, code_sha256, command_line
 from bench.reporting import accuracy_table
 from bench.results import AccuracyKey, ResultStore
+from bench.shards import Shards
 from rerankers.registry import Spec, parse, variant_of
 
 #: Re-rankers of the default comparison.
@@ -55,6 +59,7 @@ class Request:
     policy: Policy
     work: Path
     timeout_s: float
+    crew: Crew
 
     def cell(self, spec: Spec, read: int | None) -> Cell:
         key = AccuracyKey(
@@ -67,18 +72,38 @@ class Request:
         return Cell(key, lambda: self.earn(spec, key))
 
     def earn(self, spec: Spec, key: AccuracyKey) -> CellResult:
-        """Runs one cell in its own process."""
-        ground, surroundings = self.setting.ground(spec), self.setting.surroundings
-        heading = f"{key.model_dump_json()} {code_sha256()} {surroundings.seed}"
-        journal = self.work / f"{hashlib.sha256(heading.encode()).hexdigest()[:16]}.journal"
-        task = EarnTask(asdict(ground), str(self.policy), str(journal), heading, key.read)
+        """Runs one cell: its queries over all processes of the crew, each in a process of its own; then evaluates."""
+        ground, seed = self.ground(spec), self.setting.surroundings.seed
+        heading = f"{key.model_dump_json()} {code_sha256()} {seed}"
+        stem = hashlib.sha256(heading.encode()).hexdigest()[:16]
+        shards = Shards(self.crew, self.work, stem, heading)
         title = str(spec) if key.read is None else f"{spec}, {key.read} descriptors"
-        found = isolated(
-            "bench.earn:run", asdict(task), threads=surroundings.threads, timeout_s=self.timeout_s, title=title
-        )
-        journal.unlink(missing_ok=True)
+
+        def run(journal: Path, queries: list[int] | None) -> dict[str, Any]:
+            task = EarnTask(asdict(ground), str(self.policy), str(journal), heading, key.read, queries)
+            threads = self.setting.surroundings.threads
+            shown = title if self.crew.first else None
+            return isolated("bench.earn:run", asdict(task), threads=threads, timeout_s=self.timeout_s, title=shown)
+
+        if self.crew.count > 1:
+            shards.run(len(self.setting.prepared.dataset.truth.queries), run)
+        if not self.crew.first:
+            return CellResult({})
+        found = run(shards.first_journal, None)
+        shards.discard()
         notes = ["random weights: the accuracy of this row means nothing"] if key.weights == "random" else []
         return CellResult(earned(found["figures"]), found["series"], notes, found["scores_sha256"])
+
+    def ground(self, spec: Spec) -> Ground:
+        """See Setting. Process 0 makes what is missing, and the others find it; a reason is given by all or by none."""
+        with self.crew.in_turn():
+            try:
+                found: Ground | CellMissing = self.setting.ground(spec)
+            except CellMissing as reason:
+                found = reason
+        if isinstance(found, CellMissing):
+            raise found
+        return found
 
 
 def main(
@@ -93,6 +118,10 @@ def main(
     checkpoint: options.Checkpoints = None,
     allow_random: options.AllowRandom = False,
     local_descriptors: options.Locals = 500,
+    data_root: options.DataRoot = None,
+    descriptors: options.StoredDescriptors = None,
+    globals_: options.StoredGlobals = None,
+    neighbours: options.Neighbours = None,
     training: options.Training = "facades-train",
     records: options.Records = DEFAULT_RECORDS,
     cache: options.Cache = None,
@@ -101,25 +130,47 @@ def main(
     timeout: options.Timeout = 3600,
     again: options.Again = False,
 ) -> None:
-    """Re-ranks the shortlist of every query with every re-ranker, evaluates the lists, and keeps a record of each."""
+    """Re-ranks the shortlist of every query with every re-ranker, evaluates the lists, and keeps a record of each.
+
+    Several processes share the queries: torchrun --nproc-per-node N -m bench.accuracy ...
+    """
     specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))
     lengths = _lengths(read, most=local_descriptors)
+    described = wanted(descriptors, globals_, neighbours) or Descriptors(locals=local_descriptors, training=training)
     folder, store = cache_folder(cache), ResultStore(records_folder(records))
-    surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.accuracy"))
-    setting = Setting.make(
-        dataset,
-        Descriptors(locals=local_descriptors, training=training),
-        shortlist=shortlist,
-        checkpoints=checkpoints_of(checkpoint or [], specs),
-        allow_random=allow_random,
-        cache=folder,
-        surroundings=surroundings,
-    )
-    request = Request(setting, policy, folder / "unfinished", timeout)
-    cells = {cell.key: cell for spec in specs for length in lengths for cell in [request.cell(spec, length)]}
-    found = run_cells(list(cells.values()), store, surroundings, again=again)
-    output.print(accuracy_table(found).markdown(), markup=False, highlight=False)
+    used = threads or share_of_cores(this_machine().cores)
+    surroundings = Surroundings(used, seed, command_line("bench.accuracy"))
+    with joined("cpu") as crew:
+        if not crew.first:
+            logging.getLogger("bench").setLevel(logging.WARNING)  # what goes on is said once
+        with crew.in_turn():
+            setting = Setting.make(
+                dataset,
+                described,
+                shortlist=shortlist,
+                checkpoints=checkpoints_of(checkpoint or [], specs),
+                allow_random=allow_random,
+                cache=folder,
+                surroundings=surroundings,
+                data_root=data_root,
+            )
+        check_policy(policy, setting.prepared.dataset)
+        request = Request(setting, policy, folder / "unfinished", timeout, crew)
+        cells = {cell.key: cell for spec in specs for length in lengths for cell in [request.cell(spec, length)]}
+        found = run_cells(list(cells.values()), store, surroundings, again=again, crew=crew)
+    if crew.first:
+        output.print(accuracy_table(found).markdown(), markup=False, highlight=False)
     raise typer.Exit(exit_code(found))
+
+
+def check_policy(policy: Policy, dataset: Dataset) -> None:
+    """BenchError for a policy that the data set's task does not know."""
+    if policy is Policy.PER_PROTOCOL and dataset.task is not Task.REVISITED:
+        raise BenchError(
+            f"--policy {str(policy)!r} on {dataset.name}, which has no protocols to choose candidates for",
+            wanted=f"{str(Policy.JUNK_BEHIND)!r} or {str(Policy.JUNK_STAYS)!r}",
+            cure="Leave --policy out.",
+        )
 
 
 def _lengths(given: str | None, *, most: int) -> list[int | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.features.store import DescriptorStore
 from bench.ground import Ground, read
 from bench.metrics import revisited
+from bench.metrics.revisited import Tail
 from bench.metrics.scores import mean_defined
 from bench.protocols import CandidateList, Policy
 from rerankers import Features, Reranker
@@ -47,10 +48,14 @@ class TuneTask:
 
 @dataclass(frozen=True)
 class Scored:
-    """One query's candidates, and the scores (k,) of each list that PROTOCOLS evaluate, by the list's name."""
+    """One query's candidates, and the scores (k,) of each list that PROTOCOLS evaluate, by the list's name.
+
+    tail: what its first-stage list has behind the head, None for a whole list.
+    """
 
     candidates: CandidateList
     scores: Mapping[str, Tensor]
+    tail: Tail | None = None
 
     def ranked(self, name: str, *, weight: float, temperature: float) -> np.ndarray:
         """The whole list of image ids with the candidates of one list in blended order."""
@@ -104,13 +109,12 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
 def score_set(ground: Ground, reranker: Reranker, policy: Policy, truths: Sequence[QueryTruth]) -> Iterator[Scored]:
     """Every query of a data set, scored one after the other."""
     queries, gallery = ground.store("queries"), ground.store("gallery")
-    ids, similarity = ground.first_stage()
-    for number, truth in enumerate(truths):
-        candidates = CandidateList.make(
-            ids[number], similarity[number], truth=truth, policy=policy, length=ground.shortlist
-        )
+    lists = ground.candidates(truths, policy)
+    tails = lists.stage.tails
+    for number in range(len(truths)):
         query = read(queries, np.array([number]), reranker.query_locals, reranker)
-        yield score_query(reranker, query, gallery, candidates)
+        scored = score_query(reranker, query, gallery, lists[number])
+        yield scored if tails is None else replace(scored, tail=tails[number])
 
 
 def score_query(reranker: Reranker, query: Features, gallery: DescriptorStore, candidates: CandidateList) -> Scored:
@@ -140,9 +144,11 @@ def outcome(scored: Sequence[Scored], truths: Sequence[QueryTruth], *, weight: f
     for protocol in PROTOCOLS:
         protocols.setdefault(scored[0].candidates.name_for(protocol), []).append(protocol)
     maps: dict[str, float] = {}
+    tails = [one.tail for one in scored if one.tail is not None]
     for name, judged in protocols.items():
         whole = np.stack([one.ranked(name, weight=weight, temperature=temperature) for one in scored])
-        maps |= {one: float(found.map) for one, found in revisited.evaluate(whole, truths, protocols=judged).items()}
+        found = revisited.evaluate(whole, truths, protocols=judged, beyond=tails or None)
+        maps |= {protocol: float(earned.map) for protocol, earned in found.items()}
     return Outcome(weight, temperature, maps)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.console import progress
 from bench.measure.process import Outcome, run_isolated
+from bench.processes import Crew
 from bench.provenance import Surroundings
 from bench.results import Figure, Record, ResultStore
 from bench.results.record import Key, Status
@@ -48,20 +49,32 @@ class Cell:
     enough: Callable[[Record], bool] = lambda record: True
 
 
-def run_cells(cells: Sequence[Cell], store: ResultStore, surroundings: Surroundings, *, again: bool) -> list[Record]:
-    """The records of all cells; those that finished earlier with this code on this machine are not run `again`."""
+def run_cells(
+    cells: Sequence[Cell],
+    store: ResultStore,
+    surroundings: Surroundings,
+    *,
+    again: bool,
+    crew: Crew = Crew(),  # noqa: B008
+) -> list[Record]:
+    """The records of all cells; those that finished earlier with this code on this machine are not run `again`.
+
+    crew: processes that run the same cells together; process 0 decides, and keeps the records.
+    """
     now = surroundings.provenance(started_at=datetime.now(UTC), wall_s=0)
     records = []
     for number, cell in enumerate(cells, 1):
         title = f"[{number}/{len(cells)}] {cell.key.reranker}"
         kept = None if again else store.finished(cell.key, now=now)
-        if kept is not None and cell.enough(kept):
+        kept = crew.told(kept if kept is not None and cell.enough(kept) else None)
+        if kept is not None:
             log.info("%s: kept from %s", title, kept.provenance.started_at)
             records.append(kept)
             continue
         log.info("%s: running", title)
         record = _run(cell, surroundings)
-        store.put(record)
+        if crew.first:
+            store.put(record)
         records.append(record)
         log.info(
             "%s: %s%s (%.1f s)",

@@ -12,7 +12,7 @@ from bench import options
 from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
 from bench.console import output, run
 from bench.errors import BenchError
-from bench.ground import Setting, checkpoints_of
+from bench.ground import Setting, checkpoints_of, wanted
 from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
 from bench.prepare import Descriptors
@@ -33,6 +33,9 @@ def main(
     device: options.Device = "cpu",
     checkpoint: options.Checkpoints = None,
     local_descriptors: options.Locals = 500,
+    data_root: options.DataRoot = None,
+    descriptors: options.StoredDescriptors = None,
+    globals_: options.StoredGlobals = None,
     training: options.Training = "facades-train",
     records: options.Records = DEFAULT_RECORDS,
     cache: options.Cache = None,
@@ -52,12 +55,13 @@ def main(
     surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.churn"))
     setting = Setting.make(
         dataset,
-        Descriptors(locals=local_descriptors, training=training),
+        wanted(descriptors, globals_, None) or Descriptors(locals=local_descriptors, training=training),
         shortlist=shortlist,
         checkpoints=checkpoints_of(checkpoint or [], specs),
         allow_random=True,
         cache=cache_folder(cache),
         surroundings=surroundings,
+        data_root=data_root,
     )
     asked = min(queries, len(setting.prepared.dataset.truth.queries))
 

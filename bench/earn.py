@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.datasets.ground_truth import QueryTruth
+from bench.datasets import Dataset
 from bench.features.store import DescriptorStore
-from bench.ground import Ground, read
-from bench.metrics import revisited
-from bench.protocols import HARD_STAR, CandidateList, Policy
+from bench.ground import Candidates, Ground, read
+from bench.judging import Reranked, judge
+from bench.metrics.revisited import Tail
+from bench.protocols import CandidateList, Policy
 from bench.results import Journal
 from rerankers import Features, Reranker
 
 
 @dataclass(frozen=True)
 class EarnTask:
-    """One accuracy cell, as JSON can carry it. ground: the fields of a Ground. read: see `reading`."""
+    """One accuracy cell, as JSON can carry it. ground: the fields of a Ground. read: see `reading`.
+
+    queries: those to re-rank, and nothing else; None: all that the journal lacks, which are then evaluated.
+    """
 
     ground: dict[str, Any]
     policy: str
     journal: str
     heading: str
     read: int | None = None
+    queries: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,29 +47,34 @@ class QueryResult:
 
 
 def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-    """Re-ranks every query and evaluates the lists. Queries that an interrupted run finished are not run again."""
+    """Re-ranks queries and evaluates their lists. What an interrupted run finished is not run again."""
     task = EarnTask(**payload)
     ground = Ground(**task.ground)
-    queries, gallery = ground.store("queries"), ground.store("gallery")
-    reranker = ground.build() if task.read is None else reading(ground.build(), task.read)
-    ids, similarity = ground.first_stage()
+    dataset = ground.dataset()
+    lists = ground.candidates(dataset.truth.truths, Policy(task.policy))
     journal = Journal(Path(task.journal), task.heading)
-    truths = ground.dataset().truth.truths
-    lists, results = [], []
-    for number, truth in enumerate(truths):
-        candidates = CandidateList.make(
-            ids[number], similarity[number], truth=truth, policy=Policy(task.policy), length=ground.shortlist
-        )
-        if str(number) in journal.parts:
-            result = QueryResult(**journal.parts[str(number)])
-        else:
-            query = read(queries, np.array([number]), reranker.query_locals, reranker)
-            result = rerank_query(reranker, query, gallery, candidates)
-            journal.add(str(number), asdict(result))
-        lists.append(candidates)
-        results.append(result)
-        progress(number + 1, len(truths), "queries")
-    return evaluation(lists, results, truths)
+    asked = range(len(lists)) if task.queries is None else task.queries
+    missing = [number for number in asked if str(number) not in journal.parts]
+    for done, (number, result) in enumerate(reranked(ground, task.read, lists, missing), 1):
+        journal.add(str(number), asdict(result))
+        progress(len(asked) - len(missing) + done, len(asked), "queries")
+    if task.queries is not None:
+        return {}
+    results = [QueryResult(**journal.parts[str(number)]) for number in asked]
+    return evaluation(dataset, [lists[number] for number in asked], results, lists.stage.tails)
+
+
+def reranked(
+    ground: Ground, length: int | None, lists: Candidates, queries: Sequence[int]
+) -> Iterator[tuple[int, QueryResult]]:
+    """These queries, re-ranked one after the other."""
+    if not queries:
+        return
+    asked, gallery = ground.store("queries"), ground.store("gallery")
+    reranker = ground.build() if length is None else reading(ground.build(), length)
+    for number in queries:
+        query = read(asked, np.array([number]), reranker.query_locals, reranker)
+        yield number, rerank_query(reranker, query, gallery, lists[number])
 
 
 def reading(reranker: Reranker, length: int) -> Reranker:
@@ -112,61 +122,10 @@ def rerank_query(
 
 
 def evaluation(
-    lists: Sequence[CandidateList], results: Sequence[QueryResult], truths: Sequence[QueryTruth]
+    dataset: Dataset, lists: Sequence[CandidateList], results: Sequence[QueryResult], tails: Sequence[Tail] | None
 ) -> dict[str, Any]:
-    """Figures and per-query series of the re-ranked lists, under both official divisors, as JSON can carry them."""
-    figures = {"rerank_seconds": sum(result.seconds for result in results)}
-    series: dict[str, list[float | int | None]] = {}
-    for protocol in revisited.PROTOCOLS:
-        name = protocol.replace("*", "_star")
-        chosen = [candidates.name_for(name) for candidates in lists]
-        orders = [result.orders[one] for result, one in zip(results, chosen, strict=True)]
-        whole = _whole_lists(lists, orders, hard_star=name == HARD_STAR)
-        for divisor in revisited.DIVISORS:
-            found = revisited.evaluate(whole, truths, protocols=(protocol,), divisor=divisor)[protocol]
-            if divisor != "revisitop":
-                figures[f"map_{name}_{divisor}_divisor"] = float(found.map)
-                continue
-            figures[f"map_{name}"] = float(found.map)
-            figures |= {f"precision_at_{k}_{name}": float(value) for k, value in found.precision_at.items()}
-            series[f"ap_{name}"] = [None if np.isnan(ap) else float(ap) for ap in found.per_query_ap]
-        series[f"positives_in_shortlist_{name}"] = _positives(lists, truths, protocol, chosen)
-    if any(truth.transitive is not None for truth in truths):
-        orders = [result.orders[one.name_for("hard")] for result, one in zip(results, lists, strict=True)]
-        found = revisited.evaluate(
-            _whole_lists(lists, orders, hard_star=False), [_transitive(truth) for truth in truths], protocols=("hard",)
-        )["hard"]
-        figures["map_transitive"] = float(found.map)
-        series["ap_transitive"] = [None if np.isnan(ap) else float(ap) for ap in found.per_query_ap]
+    """Figures and per-query series of the re-ranked lists, as JSON can carry them."""
+    found = judge(Reranked(dataset, lists, [result.orders for result in results], tails))
+    found["figures"] = {"rerank_seconds": sum(result.seconds for result in results)} | found["figures"]
     scores = hashlib.sha256("".join(result.scores_sha256 for result in results).encode()).hexdigest()
-    return {"figures": figures, "series": series, "scores_sha256": scores}
-
-
-def _transitive(truth: QueryTruth) -> QueryTruth:
-    """The truth under which only transitive positives count: all other positives are ignored."""
-    hard = np.array([], dtype=np.int64) if truth.transitive is None else truth.transitive
-    ignored = np.concatenate([truth.junk, np.setdiff1d(truth.hard, hard)])
-    return QueryTruth(easy=truth.easy, hard=hard, junk=ignored)
-
-
-def _whole_lists(lists: Sequence[CandidateList], orders: Sequence[list[int]], *, hard_star: bool) -> np.ndarray:
-    """The final lists (queries, gallery) of image ids; -1 fills those from which images were taken out."""
-    rows = [
-        one.merged(np.array(order, dtype=np.int64), hard_star=hard_star)
-        for one, order in zip(lists, orders, strict=True)
-    ]
-    whole = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
-    for place, row in zip(whole, rows, strict=True):
-        place[: len(row)] = row
-    return whole
-
-
-def _positives(
-    lists: Sequence[CandidateList], truths: Sequence[QueryTruth], protocol: str, chosen: Sequence[str]
-) -> list[float | int | None]:
-    """How many of a query's positives the first stage put among the candidates that `protocol` evaluates."""
-    counts: list[float | int | None] = []
-    for candidates, truth, name in zip(lists, truths, chosen, strict=True):
-        positives = np.concatenate([getattr(truth, label) for label in revisited.PROTOCOLS[protocol].positive])
-        counts.append(int(np.isin(candidates.ids[candidates.lists[name]], positives).sum()))
-    return counts
+    return {**found, "scores_sha256": scores}

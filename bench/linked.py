@@ -22,7 +22,7 @@ from bench.datasets.ground_truth import QueryTruth
 from bench.errors import BenchError
 from bench.ground import Ground, read
 from bench.metrics.revisited import evaluate
-from bench.protocols import CandidateList, Policy
+from bench.protocols import Policy
 from rerankers import Features, Reranker
 from rerankers.interface import Given, Ranking
 
@@ -81,13 +81,11 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
     reranker, dataset = local_reader(ground), ground.dataset()
     sights = Sights.read(Path(ground.dataset_folder))
     queries, gallery = ground.store("queries"), ground.store("gallery")
-    ids, similarity = ground.first_stage()
+    lists = ground.candidates(dataset.truth.truths, Policy(task.policy))
     counts, series, digest = Counts(), dict[str, list[float]](), hashlib.sha256()
     best: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for number, truth in enumerate(dataset.truth.truths):
-        candidates = CandidateList.make(
-            ids[number], similarity[number], truth=truth, policy=Policy(task.policy), length=ground.shortlist
-        )
+        candidates = lists[number]
         chosen = candidates.lists[candidates.name_for(PROTOCOL)][: reranker.window]
         images = candidates.ids[chosen]
         best.append(best_orders(truth, candidates.ids, chosen))

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.features.images import ImageRef, read_colour
 from bench.ground import Ground, read
 from bench.linked import PROTOCOL, linking, local_reader
-from bench.protocols import CandidateList, Policy
+from bench.protocols import Policy
 from bench.reporting.matches import Pair, Picture
 from rerankers import Features
 from rerankers.matching import Matching, match
@@ -77,11 +77,10 @@ def rerank_all(
     reranker = local_reader(ground)
     truths = ground.dataset().truth.truths
     queries, gallery = ground.store("queries"), ground.store("gallery")
-    ids, similarity = ground.first_stage()
+    lists = ground.candidates(truths, policy)
     asked, found = range(len(truths)) if number is None else [number], []
     for done, one in enumerate(asked, 1):
-        truth = truths[one]
-        candidates = CandidateList.make(ids[one], similarity[one], truth=truth, policy=policy, length=ground.shortlist)
+        truth, candidates = truths[one], lists[one]
         chosen = candidates.lists[candidates.name_for(PROTOCOL)]
         images = candidates.ids[chosen]
         if np.isin(images, truth.hard).any():

@@ -71,7 +71,7 @@ def main(
     origin = (
         f"Matches: mutual nearest neighbours among the local descriptors that are read. {spec}, weights "
         f"{setting.weights(spec)}; first {shortlist} candidates of {prepared.dataset.name} (sha256 "
-        f"{prepared.dataset.sha256[:12]}), {setting.descriptors.name}, {policy}; "
+        f"{prepared.dataset.sha256[:12]}), {setting.descriptors}, {policy}; "
         f"commit {(commit or 'unknown')[:7]}{'+dirty' if dirty else ''}"
     )
     picture = draw(pairs(rises_most(found, ground), prepared.images, Path(ground.dataset_folder)), origin)

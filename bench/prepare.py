@@ -1,27 +1,28 @@
-"""From images to candidates: data set -> descriptors -> shortlist, each step cached."""
+"""From images to candidates: data set -> descriptors -> first-stage lists, each step cached."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from bench import datasets
-from bench.datasets import Dataset
+from bench.datasets import Dataset, Distractors
+from bench.datasets.neighbours import read_neighbours
 from bench.errors import BenchError
 from bench.features.dense import describe_dense
+from bench.features.distractors import make_distractors
 from bench.features.extract import describe
 from bench.features.images import ImageRef
 from bench.features.resnet import load_backbone
 from bench.features.store import DescriptorStore
 from bench.features.vlad import Vocabulary
-from bench.files import replacing
-from bench.search import Shortlist, search
+from bench.first_stage import FirstStage
+from bench.stores import Part, Stored, opened
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,18 @@ class Descriptors:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Descriptors that lie beside the data, by the names of their files. global_: None for the same name.
+
+    neighbours: first-stage lists in place of a search. See `bench.stores`.
+    """
+
+    local: str
+    global_: str | None = None
+    neighbours: Path | None = None
+
+
+@dataclass(frozen=True)
 class Maps:
     """How feature maps are made: by which backbone with which weights, of images whose longer side has `side_px`."""
 
@@ -72,87 +85,112 @@ class Maps:
 
 @dataclass(frozen=True)
 class Gallery:
-    """A data set's gallery, described. images: of each side that is described."""
+    """A data set's gallery, described.
+
+    folder: where this suite keeps what it makes of the data set. parts: of the gallery's store, one after the other.
+    """
 
     dataset: Dataset
     folder: Path
-    images: dict[str, list[ImageRef]]
-    gallery: DescriptorStore
+    parts: tuple[Part, ...]
+
+    @cached_property
+    def gallery(self) -> DescriptorStore:
+        return opened(self.parts)
+
+    @property
+    def images(self) -> dict[str, list[ImageRef]]:
+        """Those of the gallery. BenchError for an image that is not there."""
+        return {"gallery": [ImageRef(path) for path in self.dataset.gallery_paths]}
 
 
 @dataclass(frozen=True)
 class Prepared(Gallery):
-    """Everything that re-ranking one data set needs."""
+    """Everything that re-ranking one data set needs.
 
-    queries: DescriptorStore
+    described: how images are described, as records say it. neighbours: a file of first-stage lists of others.
+    """
 
-    def shortlist_file(self, length: int) -> Path:
-        """The exact first-stage lists (indices, similarity) in a file; BenchError for more images than there are."""
-        if length > len(self.dataset.truth.gallery):
-            raise BenchError(
-                f"a shortlist of {length} from a gallery of {len(self.dataset.truth.gallery)} images",
-                wanted="a shortlist no longer than the gallery",
-                cure=f"Pass --shortlist {len(self.dataset.truth.gallery)} or less.",
-            )
-        found, path = self.first_stage(), self.folder / "first_stage.npz"
-        with replacing(path) as beside, beside.open("wb") as file:
-            np.savez(file, indices=found.indices, similarity=found.similarity)
+    described: str
+    query_parts: tuple[Part, ...]
+    neighbours: Path | None = None
+
+    @cached_property
+    def queries(self) -> DescriptorStore:
+        return opened(self.query_parts)
+
+    @property
+    def images(self) -> dict[str, list[ImageRef]]:
+        """Those of queries, cut to their boxes, and gallery."""
+        truths = self.dataset.truth.truths
+        queries = [ImageRef(path, one.box) for path, one in zip(self.dataset.query_paths, truths, strict=True)]
+        return {"queries": queries, **super().images}
+
+    def first_stage_file(self, shortlist: int) -> Path:
+        """The first-stage lists in a file; BenchError for a shortlist of more images than there are."""
+        path = self.folder / "first_stage.npz"
+        self.first_stage(shortlist).save(path)
         return path
 
-    def first_stage(self, length: int | None = None) -> Shortlist:
-        """The exact first-stage lists, whole unless a length is given."""
-        assert self.queries.global_ is not None and self.gallery.global_ is not None
-        return search(self.queries.global_.array(), self.gallery.global_.array(), length)
+    def first_stage(self, shortlist: int | None = None) -> FirstStage:
+        """The first-stage lists, with at least `shortlist` candidates; None: all there are."""
+        count = len(self.gallery)
+        shortlist = count if shortlist is None else shortlist
+        if self.neighbours is None:
+            _check_length(shortlist, count, "a gallery")
+            return FirstStage.searched(self.dataset, self.queries, self.gallery, shortlist=shortlist)
+        given = read_neighbours(self.neighbours, queries=len(self.dataset.truth.queries), gallery=count)
+        _check_length(shortlist, given[1].shape[1], "lists")
+        return FirstStage.published(self.dataset, *given, shortlist=shortlist)
 
 
-def prepare(name: str, descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Prepared:
+def prepare(
+    name: str,
+    descriptors: Descriptors | Wanted,
+    *,
+    cache: Path,
+    workers: int,
+    progress: Progress,
+    data_root: Path | None = None,
+) -> Prepared:
     """The data set `name` (or the folder it names), described and ready; what is cached already is used as it is."""
     with progress(f"data set {name}") as shown:
-        dataset = datasets.load(name, cache=cache, workers=workers, progress=shown)
+        dataset = datasets.load(name, cache=cache, workers=workers, data_root=data_root, progress=shown)
     if not dataset.truth.queries:
         raise BenchError(
             f"no queries in {dataset.name}", wanted="at least one", cure="List them under 'qimlist' and 'gnd'."
         )
-    gallery = [ImageRef(path) for path in dataset.gallery_paths]
-    queries = [ImageRef(path, truth.box) for path, truth in zip(dataset.query_paths, dataset.truth.truths, strict=True)]
-    images = {"queries": queries, "gallery": gallery}
-    folder, stores = _described(dataset, images, descriptors, cache=cache, workers=workers, progress=progress)
-    return Prepared(dataset, folder, images, stores["gallery"], stores["queries"])
+    home = _home(dataset, cache)
+    if isinstance(descriptors, Wanted):
+        stored = Stored.of(dataset, descriptors.local, descriptors.global_, descriptors.neighbours)
+        return Prepared(
+            dataset,
+            home / stored.slug,
+            stored.gallery(dataset),
+            f"{stored.name(dataset)}{_behind(dataset)}",
+            stored.queries(dataset),
+            stored.neighbours,
+        )
+    describer, folder = _Describer(descriptors, cache, workers, progress), home / descriptors.slug
+    plain = replace(dataset, name=name.partition("+")[0], distractors=None) if dataset.distractors else dataset
+    shared = _home(plain, cache) / descriptors.slug  # by all galleries with these images
+    sides = {
+        side: describer.described(images, shared / side, f"{side} of {name}")
+        for side, images in Prepared(plain, shared, (), descriptors.name, ()).images.items()
+    }
+    behind = () if dataset.distractors is None else (describer.distractors(dataset.distractors, folder),)
+    described = f"{descriptors.name}{_behind(dataset)}"
+    return Prepared(dataset, folder, (sides["gallery"], *behind), described, (sides["queries"],))
 
 
 def prepare_gallery(name: str, descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Gallery:
     """`prepare` for the gallery alone: what is learnt from needs no queries."""
     with progress(f"data set {name}") as shown:
         dataset = datasets.load(name, cache=cache, workers=workers, progress=shown)
-    images = {"gallery": [ImageRef(path) for path in dataset.gallery_paths]}
-    folder, stores = _described(dataset, images, descriptors, cache=cache, workers=workers, progress=progress)
-    return Gallery(dataset, folder, images, stores["gallery"])
-
-
-def _described(
-    dataset: Dataset,
-    images: dict[str, list[ImageRef]],
-    descriptors: Descriptors,
-    *,
-    cache: Path,
-    workers: int,
-    progress: Progress,
-) -> tuple[Path, dict[str, DescriptorStore]]:
-    """The folder of a data set's descriptors, and those of each side."""
-    vocabulary = learn_vocabulary(descriptors, cache=cache, workers=workers, progress=progress)
-    folder = cache / "descriptors" / f"{dataset.name}-{dataset.sha256[:12]}" / descriptors.slug
-    stores = {}
-    for side, shots in images.items():
-        with progress(f"{side} of {dataset.name}") as shown:
-            stores[side] = describe(
-                shots,
-                folder / side,
-                vocabulary=vocabulary,
-                length=descriptors.locals,
-                workers=workers,
-                progress=shown,
-            )
-    return folder, stores
+    folder = _home(dataset, cache) / descriptors.slug
+    describer = _Describer(descriptors, cache, workers, progress)
+    images = Gallery(dataset, folder, ()).images["gallery"]
+    return Gallery(dataset, folder, (describer.described(images, folder / "gallery", f"gallery of {name}"),))
 
 
 def prepare_maps(prepared: Gallery, maps: Maps, *, progress: Progress) -> Path:
@@ -165,22 +203,86 @@ def prepare_maps(prepared: Gallery, maps: Maps, *, progress: Progress) -> Path:
     return folder
 
 
-def learn_vocabulary(descriptors: Descriptors, *, cache: Path, workers: int, progress: Progress) -> Vocabulary:
-    """The VLAD vocabulary, learnt once on the training set and cached."""
-    with progress(f"data set {descriptors.training}") as shown:
-        training = datasets.load(descriptors.training, cache=cache, workers=workers, progress=shown)
-    origin = f"{training.folder.name}-{training.sha256[:12]}"
-    path = cache / "vocabularies" / f"{descriptors.slug}-{origin}.safetensors"
-    if path.exists():
-        return Vocabulary.load(path)
-    images = [ImageRef(path) for path in training.gallery_paths]
-    folder = cache / "descriptors" / origin / descriptors.slug
-    with progress(f"descriptors of {descriptors.training}") as shown:
-        store = describe(images, folder, vocabulary=None, length=descriptors.locals, workers=workers, progress=shown)
-    assert store.local is not None
-    log.info("learning %d visual words and their whitening to %d dimensions", descriptors.words, descriptors.global_dim)
-    vocabulary = Vocabulary.learn(
-        store.local, centroids=descriptors.words, width=descriptors.global_dim, locals=descriptors.locals
-    )
-    vocabulary.save(path)
-    return vocabulary
+@dataclass(frozen=True)
+class _Describer:
+    """What describes images by this suite's own descriptors."""
+
+    descriptors: Descriptors
+    cache: Path
+    workers: int
+    progress: Progress
+
+    def described(self, images: Sequence[ImageRef], folder: Path, title: str) -> Part:
+        self._describe(images, folder, title, self.vocabulary)
+        return Part(str(folder), count=len(images))
+
+    def distractors(self, asked: Distractors, folder: Path) -> Part:
+        """Real ones described like the gallery; made-up ones from the descriptors of the training set."""
+        if asked.folder is not None:
+            images = [ImageRef(path) for path in asked.paths]
+            return self.described(images, folder / asked.name, asked.name)
+        assert asked.count is not None
+        training, home = self._training
+        images = [ImageRef(path) for path in training.gallery_paths]
+        parents = self._describe(images, home, f"descriptors of {training.name}", self.vocabulary)
+        place = folder / asked.name.replace(" ", "-")
+        with self.progress(f"{asked.name} distractors") as shown:
+            make_distractors(parents, place, count=asked.count, seed=asked.seed, progress=shown)
+        return Part(str(place), count=asked.count)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The VLAD vocabulary, learnt once on the training set and cached."""
+        asked = self.descriptors
+        training, folder = self._training
+        path = self.cache / "vocabularies" / f"{asked.slug}-{folder.parent.name}.safetensors"
+        if path.exists():
+            return Vocabulary.load(path)
+        images = [ImageRef(path) for path in training.gallery_paths]
+        store = self._describe(images, folder, f"descriptors of {asked.training}", None)
+        assert store.local is not None
+        log.info("learning %d visual words and their whitening to %d dimensions", asked.words, asked.global_dim)
+        found = Vocabulary.learn(store.local, centroids=asked.words, width=asked.global_dim, locals=asked.locals)
+        found.save(path)
+        return found
+
+    @cached_property
+    def _training(self) -> tuple[Dataset, Path]:
+        """The training set and the folder of its descriptors."""
+        name = self.descriptors.training
+        with self.progress(f"data set {name}") as shown:
+            found = datasets.load(name, cache=self.cache, workers=self.workers, progress=shown)
+        origin = f"{found.folder.name}-{found.sha256[:12]}"
+        return found, self.cache / "descriptors" / origin / self.descriptors.slug
+
+    def _describe(
+        self, images: Sequence[ImageRef], folder: Path, title: str, vocabulary: Vocabulary | None
+    ) -> DescriptorStore:
+        with self.progress(title) as shown:
+            return describe(
+                images,
+                folder,
+                vocabulary=vocabulary,
+                length=self.descriptors.locals,
+                workers=self.workers,
+                progress=shown,
+            )
+
+
+def _home(dataset: Dataset, cache: Path) -> Path:
+    """Where this suite keeps what it makes of a data set."""
+    return cache / "descriptors" / f"{dataset.name}-{dataset.sha256[:12]}"
+
+
+def _behind(dataset: Dataset) -> str:
+    """What records say of distractors; made-up ones are never called anything less."""
+    return "" if dataset.distractors is None else f", and distractors: {dataset.distractors.name}"
+
+
+def _check_length(shortlist: int, count: int, source: str) -> None:
+    if shortlist > count:
+        raise BenchError(
+            f"a shortlist of {shortlist} from {source} of {count} images",
+            wanted="a shortlist no longer than that",
+            cure=f"Pass --shortlist {count} or less.",
+        )

@@ -1,4 +1,4 @@
-"""Several processes that make the same steps, each computing its share: `torchrun --nproc-per-node N -m bench.train`.
+"""Several processes that make the same steps, each doing its share: `torchrun --nproc-per-node N -m bench.train`.
 
 Works over gloo on CPUs and over nccl on GPUs. Process 0 decides, validates and writes.
 """
@@ -60,6 +60,15 @@ class Crew:
             with _noticing():
                 dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
         return said[0]
+
+    def gathered(self, value: T) -> list[T]:
+        """What every process says, in the order of their ranks."""
+        said: list[Any] = [value]
+        if self.count > 1:
+            said = [None] * self.count
+            with _noticing():
+                dist.all_gather_object(said, value)
+        return said
 
     def heard(self, *said: bool) -> tuple[bool, ...]:
         """Which of these at least one process says."""

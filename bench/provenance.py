@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -49,7 +50,9 @@ class Surroundings:
 
 def command_line(module: str) -> str:
     """The command as a reader would type it."""
-    return " ".join(["python", "-m", module, *sys.argv[1:]])
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    start = ["python"] if processes == "1" else ["torchrun", "--nproc-per-node", processes]
+    return " ".join([*start, "-m", module, *sys.argv[1:]])
 
 
 @cache

@@ -60,7 +60,7 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
     task = SteadyTask(**payload)
     ground = Ground(**task.ground)
     queries, gallery = ground.store("queries"), ground.store("gallery")
-    ids, similarity = ground.first_stage()
+    stage = ground.first_stage()
     usual = ground.build()
     reasons = left_out(usual, task.device)
     builds = {name: ground.build(dtype) for name, (dtype, _) in ALTERNATIVES.items() if name not in reasons}
@@ -70,9 +70,9 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
     changes: dict[str, list[Change]] = {name: [] for name in builds}
     for number in range(task.queries):
         query = read(queries, np.array([number]), usual.query_locals, usual).to(task.device)
-        chosen = ids[number, : ground.shortlist]
+        chosen = stage.indices[number, : ground.shortlist]
         candidates = read(gallery, chosen, usual.candidate_locals, usual).to(task.device)
-        known = torch.from_numpy(np.ascontiguousarray(similarity[number, : len(chosen)])).to(task.device)
+        known = torch.from_numpy(np.ascontiguousarray(stage.similarity[number, : len(chosen)])).to(task.device)
         expected = sort_key(usual, query, candidates, known, None)
         for name, reranker in builds.items():
             changes[name].append(change(expected, sort_key(reranker, query, candidates, known, ALTERNATIVES[name][1])))

@@ -21,6 +21,7 @@ from bench.measure import limit_threads, this_machine, versions
 from bench.places import cache_folder, records_folder
 from bench.prepare import Descriptors, Gallery, Maps, Prepared, prepare, prepare_gallery, prepare_maps
 from bench.prepare import Progress as Shows
+from bench.processes import device_for, joined, share_of_cores
 from bench.provenance import code_sha256, command_line, git_state
 from bench.training import card
 from bench.training.allocation import keep_freed_memory
@@ -28,7 +29,6 @@ from bench.training.data import TrainingData
 from bench.training.descent import autocast, configuration
 from bench.training.loop import train
 from bench.training.objectives import objective
-from bench.training.processes import device_for, joined, share_of_cores
 from bench.training.recipes import Recipe, recipe_for
 from bench.training.state import Progress
 from bench.training.validation import Validation

@@ -11,8 +11,9 @@ from bench import options
 from bench.blending import TuneTask
 from bench.cells import Cell, CellResult, earned, exit_code, isolated, run_cells
 from bench.console import output, run
+from bench.datasets import Dataset, Task
 from bench.errors import BenchError
-from bench.ground import Setting, checkpoints_of
+from bench.ground import Setting, checkpoints_of, wanted
 from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
 from bench.prepare import Descriptors
@@ -83,6 +84,9 @@ def main(
     checkpoint: options.Checkpoints = None,
     allow_random: options.AllowRandom = False,
     local_descriptors: options.Locals = 500,
+    data_root: options.DataRoot = None,
+    descriptors: options.StoredDescriptors = None,
+    globals_: options.StoredGlobals = None,
     training: options.Training = "facades-train",
     records: options.Records = DEFAULT_RECORDS,
     cache: options.Cache = None,
@@ -105,17 +109,20 @@ def main(
     def setting(name: str) -> Setting:
         return Setting.make(
             name,
-            Descriptors(locals=local_descriptors, training=training),
+            wanted(descriptors, globals_, None) or Descriptors(locals=local_descriptors, training=training),
             shortlist=shortlist,
             checkpoints=checkpoints,
             allow_random=allow_random,
             cache=folder,
             surroundings=surroundings,
+            data_root=data_root,
         )
 
     request = Request(setting(validation), setting(dataset), policy, timeout)
     if request.validation.prepared.dataset.sha256 == request.evaluated.prepared.dataset.sha256:
         raise same_data(validation, dataset)
+    for one in (request.validation, request.evaluated):
+        check_task(one.prepared.dataset)
     found = run_cells([request.cell(spec) for spec in specs], store, surroundings, again=again)
     texts = [tune_table(found).markdown(), oracle_table(found).markdown()]
     if frozen := [blended(record) for record in found if record.status == "ok"]:
@@ -140,6 +147,16 @@ def blended(record: Record) -> str:
     """The request for the record's re-ranker with the blend that was chosen."""
     weight, temperature = (float(record.figure(name).value or 0) for name in ("weight", "temperature"))
     return str(replace(parse(record.key.reranker), blend=(weight, temperature)))
+
+
+def check_task(dataset: Dataset) -> None:
+    """BenchError for a data set without the protocols that a blend is chosen by."""
+    if dataset.task is not Task.REVISITED:
+        raise BenchError(
+            f"blends for {dataset.name}, which is judged as {dataset.task}",
+            wanted="data sets with easy and hard images: a blend is chosen by mAP medium and hard",
+            cure="Choose it on another data set, and pass it on to bench.accuracy as +blend=W/T.",
+        )
 
 
 def same_data(validation: str, dataset: str) -> BenchError:

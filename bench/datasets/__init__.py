@@ -2,36 +2,95 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bench.datasets import facades
-from bench.datasets.base import Dataset
+from bench.datasets.base import Dataset, Distractors, Task
 from bench.datasets.folder import load_folder
+from bench.datasets.layouts import LAYOUTS
+from bench.datasets.revisited import DISTRACTORS, load_distractors
 from bench.errors import BenchError, unknown_name
 
-__all__ = ["Dataset", "load", "load_folder", "names"]
+__all__ = ["Dataset", "Distractors", "Task", "load", "load_folder", "names", "reopen"]
+
+#: "+1m", "+250k": how many distractors stand behind a gallery.
+_COUNT = re.compile(r"([1-9]\d*)([km]?)")
+_UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
 def names() -> list[str]:
-    """Data sets that are there without a path."""
-    return list(facades.SUBSETS)
+    """Data sets that are there without a path, and those that are there once their data are."""
+    return [*facades.SUBSETS, *LAYOUTS]
 
 
 def load(
-    name: str, *, cache: Path, workers: int, progress: Callable[[int, int], None] = lambda done, total: None
+    name: str,
+    *,
+    cache: Path,
+    workers: int,
+    data_root: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """A data set by its name, or by the path of a folder with own images.
 
-    An embedded one is rendered into `cache` by `workers` processes on first use.
-    Raises BenchError for a name that does not exist, and for a folder without a proper ground truth.
+    An embedded one is rendered into `cache` by `workers` processes on first use; those of papers lie in `data_root`.
+    `NAME+1m` puts distractors behind the gallery: those of Revisited Oxford and Paris, or made-up ones (`facades+1m`).
+    Raises BenchError for a name that does not exist, data that are not there, and a ground truth that does not hold.
     """
-    if name in facades.SUBSETS:
-        recipe = facades.SUBSETS[name]
-        folder = facades.ensure(recipe, cache / "datasets", workers=workers, progress=progress)
-        return load_folder(folder, name=name)
-    if Path(name).is_dir():
+    plain, plus, extra = name.partition("+")
+    if plain in facades.SUBSETS:
+        folder = facades.ensure(facades.SUBSETS[plain], cache / "datasets", workers=workers, progress=progress)
+        found = load_folder(folder, name=plain)
+    elif plain in LAYOUTS:
+        found = LAYOUTS[plain].load(plain, _official_folder(plain, data_root))
+    elif Path(name).is_dir():
         return load_folder(Path(name))
-    if "/" in name or "\\" in name or name.startswith("."):
+    elif "/" in name or "\\" in name or name.startswith("."):
         raise BenchError(f"no folder {name}", wanted="a folder of images", cure="Check the path that --dataset names.")
-    raise unknown_name("data set", name, names(), cure="Or pass the path of a folder with a ground_truth.json.")
+    else:
+        raise unknown_name("data set", plain, names(), cure="Or pass the path of a folder with a ground_truth.json.")
+    return replace(found, name=name, distractors=_distractors(found, extra, data_root)) if plus else found
+
+
+def reopen(name: str, folder: Path, layout: str) -> Dataset:
+    """The data set that `load` has found in `folder`, without its distractors: what a cell needs to evaluate."""
+    if layout == "folder":
+        return load_folder(folder, name=name)
+    return replace(LAYOUTS[layout].load(layout, folder), name=name)
+
+
+def _official_folder(name: str, data_root: Path | None) -> Path:
+    layout = LAYOUTS[name]
+    cure = f"Run `python -m bench.fetch {layout.folders[0]}`, or see docs/datasets/README.md for where to put the data."
+    if data_root is None:
+        raise BenchError(f"the data set {name} without its data", wanted="--data-root FOLDER", cure=cure)
+    for folder in layout.folders:
+        if (data_root / folder).is_dir():
+            return data_root / folder
+    raise BenchError(f"no {' or '.join(layout.folders)} in {data_root}", wanted="a folder of that name", cure=cure)
+
+
+def _distractors(dataset: Dataset, extra: str, data_root: Path | None) -> Distractors:
+    """Those behind `+`."""
+    counted = _COUNT.fullmatch(extra)
+    count = int(counted[1]) * _UNITS[counted[2]] if counted else 0
+    official = dataset.layout != "folder"
+    if not counted or (official and (extra != "1m" or dataset.task is not Task.REVISITED)):
+        raise BenchError(
+            f"distractors +{extra} behind {dataset.name}",
+            wanted="+1m behind roxford5k and rparis6k; a number such as +10k or +1m behind embedded data",
+            cure=f"Correct the name, or leave it at {dataset.name}.",
+        )
+    if not official:
+        return Distractors(f"{count} synthetic", count)
+    folder = None if data_root is None else data_root / DISTRACTORS
+    if folder is None or not folder.is_dir():
+        raise BenchError(
+            f"no {DISTRACTORS} in {data_root}",
+            wanted="the folder of the million distractors, or of their descriptors",
+            cure=f"Run `python -m bench.fetch {DISTRACTORS}`, or see docs/datasets/{DISTRACTORS}.md.",
+        )
+    return load_distractors(folder)

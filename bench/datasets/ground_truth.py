@@ -4,6 +4,7 @@
      "gnd": [{"easy": [...], "hard": [...], "junk": [...], "bbx": [x1, y1, x2, y2]}, ...]}
 
 with gallery indices from 0 and one entry of `gnd` per query. `bbx`, the query's box in pixels, may be missing or null.
+Data sets without degrees of difficulty (INSTRE, GLDv2) have `ok` for all positives; they are read as `hard`.
 """
 
 from __future__ import annotations
@@ -58,8 +59,12 @@ class GroundTruth:
     truths: tuple[QueryTruth, ...]
 
 
-def read_ground_truth(path: Path) -> GroundTruth:
+def read_ground_truth(
+    path: Path, *, gallery: Sequence[str] | None = None, queries: Sequence[str] | None = None
+) -> GroundTruth:
     """The ground truth in a `.json` file or, by any other suffix, in a pickle (read with an allow-list of types).
+
+    gallery, queries: names where the file itself has none, as where they stand in lists beside it.
 
     `transitive` of an entry, a part of its `hard`, is kept; other unknown keys are let through, and so is a truth
     without queries: it is for training. BenchError for a file that cannot be read and for a truth that does not hold
@@ -67,6 +72,9 @@ def read_ground_truth(path: Path) -> GroundTruth:
     that is absolute or steps up.
     """
     document = _read_json(path) if path.suffix == ".json" else safe_pickle.load(path)
+    if isinstance(document, Mapping):
+        listed = {"imlist": gallery, "qimlist": queries}
+        document = {name: names for name, names in listed.items() if names is not None} | dict(document)
     try:
         return _ground_truth(document)
     except BenchError as error:
@@ -127,7 +135,7 @@ def _read_json(path: Path) -> Any:
 def _ground_truth(document: Any) -> GroundTruth:
     if not isinstance(document, Mapping):
         raise _flaw(f"a {type(document).__name__} at the top", wanted="an object with imlist, qimlist and gnd")
-    gallery, queries = _names(document, "imlist"), _names(document, "qimlist")
+    gallery, queries = (safe_names(document.get(key), key) for key in ("imlist", "qimlist"))
     if not gallery:
         raise _flaw("imlist that is empty", wanted="at least one image name")
     if len(set(gallery)) < len(gallery):
@@ -142,19 +150,21 @@ def _ground_truth(document: Any) -> GroundTruth:
     return GroundTruth(gallery, queries, truths)
 
 
-def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    names = document.get(key)
+def safe_names(names: Any, what: str) -> tuple[str, ...]:
+    """Image names as they stand in a list called `what`; BenchError for what is no name, or leads out of a folder."""
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise _flaw(f"{key} that is no list of names", wanted="a list of image names")
+        raise _flaw(f"{what} that is no list of names", wanted="a list of image names")
     for name in names:
         if _UNSAFE_NAME.search(name):
-            raise _flaw(f"the name {name!r} in {key}", wanted="names relative to the folder, without '..'")
+            raise _flaw(f"the name {name!r} in {what}", wanted="names relative to the folder, without '..'")
     return tuple(str(name) for name in names)
 
 
 def _query_truth(entry: Any, query: int, gallery_size: int) -> QueryTruth:
     if not isinstance(entry, Mapping):
         raise _flaw(f"gnd entry {query} as {type(entry).__name__}", wanted="an object with easy, hard and junk")
+    if "ok" in entry and "hard" not in entry:
+        entry = {"easy": (), "junk": (), **entry, "hard": entry["ok"]}
     labelled = {label: _indices(entry.get(label), f"{label} of query {query}", gallery_size) for label in LABELS}
     together = np.concatenate(list(labelled.values()))
     images, counts = np.unique(together, return_counts=True)

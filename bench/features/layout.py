@@ -1,7 +1,8 @@
 """The layout of descriptor files, and opening them.
 
-Local descriptors: dataset `features` (N, L, 5 + D), as published ones have it. Global ones of our own: dataset
-`global` (N, G), and sizes of the described images: `size` (N, 2), width and height in pixels.
+Local descriptors: dataset `features` (N, L, 5 + D), as published ones have it, or (N,) of two fields, `metadata`
+(L, 5) and `descriptor` (L, D). Global ones of our own: dataset `global` (N, G), of others `features` (N, G). Sizes of
+the described images: `size` (N, 2), width and height in pixels.
 """
 
 from __future__ import annotations
@@ -17,11 +18,21 @@ LAYOUT_VERSION = 1
 LOCAL, GLOBAL, SIZE, MAPS = "features", "global", "size", "maps"
 #: Of one list of images, side by side in a folder.
 LOCAL_FILE, GLOBAL_FILE, SIZE_FILE, MAPS_FILE = "local.hdf5", "global.hdf5", "size.hdf5", "maps.hdf5"
+#: Names under which global descriptors lie, ours and others'; the first that exists is read.
+GLOBAL_FILES = tuple(f"{kind}.{ending}" for kind in ("global", "cls") for ending in ("hdf5", "npy", "pt"))
+#: Says that the images beside it are made up, and of what.
+DISTRACTORS_FILE = "distractors.json"
 #: Attribute with a hash of what the descriptors come from.
 FINGERPRINT = "fingerprint"
+#: Attributes with how the descriptors were made, in words, and with what `xy` means where it is not pixels.
+ABOUT, XY = "about", "xy"
+#: What `xy` means in published files: the place's row comes first.
+ROW_COLUMN = "row, column in 0..1"
 
 #: Columns of `features`; mask is 1 for padding, and the descriptor goes on to the last column.
 X, Y, SCALE, MASK, WEIGHT, DESCRIPTOR = range(6)
+#: Fields of compound files: those columns, and the descriptor.
+METADATA_FIELD, DESCRIPTOR_FIELD = "metadata", "descriptor"
 
 
 def open_hdf5(path: Path) -> h5py.File:

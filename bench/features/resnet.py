@@ -21,15 +21,19 @@ MEAN, DEVIATION = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
 #: Pixels of an image to one of its feature map.
 STRIDE = 16
 CHANNELS, GLOBAL_DIM = 1024, 2048
-#: Sizes at which global descriptors are taken and averaged.
-GLOBAL_SCALES = (0.7071, 1.0, 1.4142)
+#: What SuperGlobal raises smaller activations to, in its ReLUP (Shao et al., ICCV 2023).
+RELUP = 0.014
 
 
 class Transform(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolution, each with its norm; the stride is on the middle one."""
+    """1 x 1, 3 x 3 and 1 x 1 convolution, each with its norm; the stride is on the middle one.
 
-    def __init__(self, channels: int, inner: int, out: int, stride: int) -> None:
+    floor: what smaller activations become; 0 for a ReLU.
+    """
+
+    def __init__(self, channels: int, inner: int, out: int, stride: int, floor: float) -> None:
         super().__init__()
+        self.floor = floor
         self.a = nn.Conv2d(channels, inner, 1, bias=False)
         self.a_bn = nn.BatchNorm2d(inner)
         self.b = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
@@ -38,21 +42,21 @@ class Transform(nn.Module):
         self.c_bn = nn.BatchNorm2d(out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.a_bn(self.a(x)), inplace=True)
-        x = F.relu(self.b_bn(self.b(x)), inplace=True)
+        x = self.a_bn(self.a(x)).clamp_(min=self.floor)
+        x = self.b_bn(self.b(x)).clamp_(min=self.floor)
         return self.c_bn(self.c(x))
 
 
 class Bottleneck(nn.Module):
     """A transform beside a shortcut; `forward` ends before the ReLU that closes the block."""
 
-    def __init__(self, channels: int, inner: int, out: int, stride: int) -> None:
+    def __init__(self, channels: int, inner: int, out: int, stride: int, floor: float) -> None:
         super().__init__()
         self.projected = channels != out or stride != 1
         if self.projected:
             self.proj = nn.Conv2d(channels, out, 1, stride, bias=False)
             self.bn = nn.BatchNorm2d(out)
-        self.f = Transform(channels, inner, out, stride)
+        self.f = Transform(channels, inner, out, stride, floor)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = self.bn(self.proj(x)) if self.projected else x
@@ -60,19 +64,23 @@ class Bottleneck(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks b1, b2, ...; `forward` ends before the ReLU of the last."""
+    """Blocks b1, b2, ...; `forward` ends before the ReLU of the last.
 
-    def __init__(self, channels: int, inner: int, stride: int, depth: int) -> None:
+    floor, inner_floor: what smaller activations become between blocks and within them; 0 for a ReLU.
+    """
+
+    def __init__(
+        self, channels: int, inner: int, stride: int, depth: int, *, floor: float = 0.0, inner_floor: float = 0.0
+    ) -> None:
         super().__init__()
-        for number in range(1, depth + 1):
-            first = number == 1
-            self.add_module(
-                f"b{number}", Bottleneck(channels if first else 4 * inner, inner, 4 * inner, stride if first else 1)
-            )
+        self.floor, out = floor, 4 * inner
+        self.add_module("b1", Bottleneck(channels, inner, out, stride, inner_floor))
+        for number in range(2, depth + 1):
+            self.add_module(f"b{number}", Bottleneck(out, inner, out, 1, inner_floor))
 
     def forward(self, x: Tensor) -> Tensor:
         for number, block in enumerate(self.children()):
-            x = block(x if number == 0 else F.relu(x, inplace=True))
+            x = block(x if number == 0 else x.clamp_(min=self.floor))
         return x
 
 
@@ -110,21 +118,23 @@ class Head(nn.Module):
 class Backbone(nn.Module):
     """The network, under the official parameter names. images: (B, 3, H, W) as `normalised` gives them.
 
-    weights: what it runs with, for fingerprints.
+    weights: what it runs with, for fingerprints. relup: as SuperGlobal runs it, with RELUP for ReLU at the end of the
+    blocks of stages 1 to 3, and within those of stage 1.
     """
 
     channels, stride = CHANNELS, STRIDE
 
-    def __init__(self, name: str, weights: str = "") -> None:
+    def __init__(self, name: str, weights: str = "", *, relup: bool = False) -> None:
         super().__init__()
         if name not in BACKBONES:
             raise unknown_name("backbone", name, BACKBONES)
         self.name, self.weights = name, weights
         depths = BACKBONES[name]
+        self.floor = floor = RELUP if relup else 0.0
         self.stem = Stem()
-        self.s1 = Stage(64, 64, 1, depths[0])
-        self.s2 = Stage(256, 128, 2, depths[1])
-        self.s3 = Stage(512, 256, 2, depths[2])
+        self.s1 = Stage(64, 64, 1, depths[0], floor=floor, inner_floor=floor)
+        self.s2 = Stage(256, 128, 2, depths[1], floor=floor)
+        self.s3 = Stage(512, 256, 2, depths[2], floor=floor)
         self.s4 = Stage(1024, 512, 2, depths[3])
         self.head = Head()
 
@@ -138,32 +148,22 @@ class Backbone(nn.Module):
         """(B, 1024, H / 16, W / 16), rounded up, before the last ReLU of stage 3: values may be negative."""
         x = self.stem(images)
         for stage in (self.s1, self.s2):
-            x = F.relu(stage(x), inplace=True)
+            x = stage(x).clamp_(min=self.floor)
         return self.s3(x)
 
-    def global_descriptor(self, images: Tensor) -> Tensor:
-        """(B, 2048) of unit length: the mean over GLOBAL_SCALES of descriptors of unit length.
-
-        Images are resized as tensors; the official extraction resizes them with OpenCV before normalisation.
-        """
-        found = []
-        for scale in GLOBAL_SCALES:
-            resized = images
-            if scale != 1:
-                resized = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
-            last = F.relu(self.s4(F.relu(self.feature_map(resized))))
-            found.append(F.normalize(self.head(last), dim=1))
-        return F.normalize(torch.stack(found).mean(dim=0), dim=1)
+    def last_map(self, feature_map: Tensor) -> Tensor:
+        """(B, 2048, H / 32, W / 32), after the last ReLU, from the map of stage 3."""
+        return F.relu(self.s4(feature_map.clamp(min=self.floor)), inplace=True)
 
 
-def load_backbone(name: str, *, checkpoint: Path | None = None, seed: int = 0) -> Backbone:
+def load_backbone(name: str, *, checkpoint: Path | None = None, seed: int = 0, relup: bool = False) -> Backbone:
     """The backbone in evaluation mode, with the `encoder_q.` weights of an official checkpoint, or random ones.
 
     Raises BenchError for an unknown name, RerankError for a file that does not hold its weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = Backbone(name, f"random, seed {seed}" if checkpoint is None else "")
+        backbone = Backbone(name, f"random, seed {seed}" if checkpoint is None else "", relup=relup)
         if checkpoint is None:
             _balance(backbone)
     if checkpoint is not None:

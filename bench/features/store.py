@@ -2,103 +2,101 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import BenchError
+from bench.features.formats import global_rows, hdf5_rows, local_rows
+from bench.features.joined import JoinedGlobals, JoinedLocals, joined_sizes
 from bench.features.layout import (
+    ABOUT,
     DESCRIPTOR,
+    DISTRACTORS_FILE,
     FINGERPRINT,
-    GLOBAL,
-    GLOBAL_FILE,
+    GLOBAL_FILES,
     LOCAL,
     LOCAL_FILE,
     MASK,
+    ROW_COLUMN,
     SCALE,
     SIZE,
     SIZE_FILE,
     WEIGHT,
+    XY,
     X,
-    cut_short,
-    open_hdf5,
 )
+from bench.features.parts import Globals, Locals, Maps, check_count, checked, count_of, in_chunks
+from bench.features.rows import Rows, block, copy_to, take, take_in_parts, to_float32
 from rerankers.interface import Features
 
-#: Rows of float32, memory-mapped where the file allows it; an HDF5 dataset where it is compressed or of another type.
-Rows: TypeAlias = NDArray[np.float32] | h5py.Dataset
-
-
 LOCAL_FIELDS = frozenset({"local", "xy", "size", "scale", "valid", "weight"})
-
-
-class Maps(Protocol):
-    """A store of feature maps, as `bench.features.dense` makes it."""
-
-    @property
-    def path(self) -> Path: ...
-
-    def __len__(self) -> int: ...
-
-    def features(self, indices: ArrayLike) -> Features: ...
 
 
 @dataclass(frozen=True)
 class LocalStore:
     """Local descriptors of N images: rows (N, L, 5 + D) in the columns of `bench.features.layout`.
 
-    fingerprint: of the images and the extraction they come from; None in files from elsewhere.
+    columns: (N, L, 5), where the file keeps them apart, and rows are (N, L, D). See `bench.features.parts.Locals` for
+    what is not said here.
     """
 
     path: Path
     rows: Rows
     fingerprint: str | None = None
+    about: str | None = None
+    xy_convention: str | None = None
+    columns: Rows | None = None
 
     @classmethod
     def open(cls, path: Path) -> LocalStore:
-        """The store in an HDF5 file with a dataset `features`, ours or a published one (of any float type).
+        """The store in an HDF5 file with a dataset `features` of float16 or float32, ours or a published one.
 
         Raises BenchError when the file is missing, cut short, not HDF5, or laid out otherwise.
         """
-        rows, fingerprint = _open_hdf5(Path(path), LOCAL)
-        if len(rows.shape) != 3 or rows.shape[2] <= DESCRIPTOR:
+        rows, columns, attributes = local_rows(Path(path))
+        least = DESCRIPTOR if columns is None else 0
+        apart = columns is None or columns.shape == (*rows.shape[:2], DESCRIPTOR)
+        if len(rows.shape) != 3 or rows.shape[2] <= least or not apart:
             raise BenchError(
                 f"dataset {LOCAL!r} of shape {rows.shape} in {path}",
                 wanted="(N, L, 5 + D): x, y, scale, mask, weight, descriptor",
                 cure="Convert the file to this layout.",
             )
-        return cls(Path(path), rows, fingerprint)
+        fingerprint = attributes.get(FINGERPRINT)
+        convention = attributes.get(XY, None if fingerprint else ROW_COLUMN)  # files of others do not say it
+        return cls(Path(path), rows, fingerprint, attributes.get(ABOUT), convention, columns)
 
     def __len__(self) -> int:
-        """Number of images N."""
         return int(self.rows.shape[0])
 
     @property
     def length(self) -> int:
-        """Local descriptors an image L, padding included."""
         return int(self.rows.shape[1])
 
     @property
     def dim(self) -> int:
-        """Width D of a descriptor."""
-        return int(self.rows.shape[2]) - DESCRIPTOR
+        return int(self.rows.shape[2]) - self._first
+
+    @property
+    def _first(self) -> int:
+        """Where in a row the descriptor begins."""
+        return DESCRIPTOR if self.columns is None else 0
 
     def features(self, indices: ArrayLike, *, locals: int | None = None) -> Features:
-        """Features of the images `indices` (n,), with their first `locals` descriptors; None: all.
-
-        Padding reads as zeros, whatever the file holds there. Raises BenchError for images or descriptors that
-        the store does not have.
-        """
-        chosen = _checked(indices, self.path, len(self))
-        count = self._count(locals)
-        columns = _take(self.rows, chosen, count, slice(0, DESCRIPTOR))
-        descriptors = _take(self.rows, chosen, count, slice(DESCRIPTOR, None))
+        """See `Locals`. Padding reads as zeros, whatever the file holds there."""
+        chosen, count = checked(indices, self.path, len(self)), count_of(self, locals)
+        columns = np.empty((len(chosen), count, DESCRIPTOR), np.float32)
+        descriptors = np.empty((len(chosen), count, self.dim), np.float32)
+        for part, rows in take_in_parts(self.rows, chosen, count):
+            apart = rows if self.columns is None else take(self.columns, chosen[part], count)
+            copy_to(columns[part], apart[:, :, :DESCRIPTOR])
+            copy_to(descriptors[part], rows[:, :, self._first :])
         padding = columns[:, :, MASK] != 0
         if padding.any():
             columns[padding] = 0
@@ -114,91 +112,67 @@ class LocalStore:
     def chunks(
         self, size: int, *, locals: int | None = None
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-        """Descriptors (n, L, D) and where they are valid (n, L), for `size` images at a time, in order."""
-        for start in range(0, len(self), size):
-            part = self.features(np.arange(start, min(start + size, len(self))), locals=locals)
-            yield part.local.numpy(), part.valid.numpy()
-
-    def _count(self, locals: int | None) -> int:
-        if locals is not None and not 1 <= locals <= self.length:
-            raise BenchError(
-                f"{locals} local descriptors an image asked of {self.path}",
-                wanted=f"1 to {self.length}, which is what it holds",
-                cure="Extract a longer store, or ask for fewer.",
-            )
-        return locals or self.length
+        return in_chunks(self, size, locals)
 
 
 @dataclass(frozen=True)
 class GlobalStore:
-    """Global descriptors of N images: rows (N, G)."""
+    """Global descriptors of N images: stored rows (N, G). See `bench.features.parts.Globals`."""
 
     path: Path
-    rows: Rows
+    stored: Rows
     fingerprint: str | None = None
+    about: str | None = None
 
     @classmethod
-    def open(cls, path: Path, *, shape: tuple[int, int] | None = None) -> GlobalStore:
-        """The store in an HDF5 file with a dataset `global`, a `.npy` file, or raw float32 of a known `shape`.
+    def open(cls, path: Path, *, count: int | None = None) -> GlobalStore:
+        """The store in an HDF5 file with a dataset `global`, a `.npy` file, a tensor that torch.save wrote, or raw
+        float32 of `count` images; float16 as well but for the last.
 
-        Raises BenchError when the file is missing, cut short, or laid out otherwise.
+        Raises BenchError when the file is missing, cut short, laid out otherwise, or not of `count` images.
         """
         path = Path(path)
-        try:
-            with path.open("rb") as file:
-                start = file.read(8)
-        except OSError as error:
+        stored, attributes = global_rows(path, count)
+        if len(stored.shape) != 2:
             raise BenchError(
-                f"cannot read {path} ({error.strerror})",
-                wanted="a file of global descriptors",
-                cure="Check the path, or extract the descriptors first.",
-            ) from error
-        fingerprint = None
-        if start.startswith(b"\x89HDF"):
-            rows, fingerprint = _open_hdf5(path, GLOBAL)
-        elif start.startswith(b"\x93NUMPY"):
-            rows = _open_npy(path)
-        elif shape is not None:
-            rows = _map(path, 0, shape)
-        else:
-            raise BenchError(
-                f"{path} is neither HDF5 nor NumPy's format",
-                wanted="its shape (N, G), if it is a raw float32 memory map",
-                cure="Say how many images and how wide.",
-            )
-        if len(rows.shape) != 2 or (shape is not None and tuple(rows.shape) != tuple(shape)):
-            raise BenchError(
-                f"global descriptors of shape {rows.shape} in {path}",
-                wanted=f"{shape or '(N, G)'}",
+                f"global descriptors of shape {stored.shape} in {path}",
+                wanted="(N, G)",
                 cure="Check that the file belongs to this data set.",
             )
-        return cls(path, rows, fingerprint)
+        check_count(path, stored.shape[0], count)
+        return cls(path, stored, attributes.get(FINGERPRINT), attributes.get(ABOUT))
 
     def __len__(self) -> int:
-        """Number of images N."""
-        return int(self.rows.shape[0])
+        return int(self.stored.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self.dim
 
     @property
     def dim(self) -> int:
-        """Width G of a descriptor."""
-        return int(self.rows.shape[1])
+        return int(self.stored.shape[1])
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        return block(self.stored, start, stop)
+
+    def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
+        return to_float32(take(self.stored, checked(ids, self.path, len(self))))
 
     def array(self) -> NDArray[np.float32]:
-        """All descriptors (N, G), for the first stage; not copied when they are memory-mapped as float32."""
-        return np.asarray(self.rows[:], dtype=np.float32)
+        return self.block(0, len(self))
 
     def features(self, indices: ArrayLike) -> Features:
-        """Features with the global descriptors of the images `indices` (n,)."""
-        return Features(global_=torch.from_numpy(_take(self.rows, _checked(indices, self.path, len(self)))))
+        return Features(global_=torch.from_numpy(self.rows(indices)))
 
 
 @dataclass(frozen=True)
 class DescriptorStore:
     """All descriptors of the same N images; a part is None where it was not extracted."""
 
-    local: LocalStore | None = None
-    global_: GlobalStore | None = None
-    #: (N, 2) width and height of the described images in pixels; published stores do not say.
+    local: Locals | None = None
+    global_: Globals | None = None
+    #: (N, 2) width and height of the described images in pixels; files of others do not say.
     size: Rows | None = None
     dense: Maps | None = None
 
@@ -215,14 +189,49 @@ class DescriptorStore:
             )
 
     @classmethod
-    def open(cls, folder: Path) -> DescriptorStore:
-        """What `bench.features.extract.describe` put into `folder`."""
-        path, sizes = folder / GLOBAL_FILE, folder / SIZE_FILE
-        return cls(
-            LocalStore.open(folder / LOCAL_FILE),
-            GlobalStore.open(path) if path.exists() else None,
-            _open_hdf5(sizes, SIZE)[0] if sizes.exists() else None,
+    def open(cls, folder: Path, stem: str = "", count: int | None = None) -> DescriptorStore:
+        """Of the files `<stem>local.hdf5`, `<stem>global.hdf5` (or .npy, .pt) and `<stem>size.hdf5` those that exist.
+
+        count: images that the list has. Where `bench.features.distractors` has made the folder: its distractors.
+        Raises BenchError when there are neither local nor global descriptors, or not of `count` images.
+        """
+        if not stem and (folder / DISTRACTORS_FILE).exists():
+            from bench.features.distractors import open_distractors  # which opens their parents by this class
+
+            store = open_distractors(folder)
+            check_count(folder, len(store), count)
+            return store
+        local, size = (folder / f"{stem}{name}" for name in (LOCAL_FILE, SIZE_FILE))
+        globals_ = [path for name in GLOBAL_FILES if (path := folder / f"{stem}{name}").exists()]
+        if not local.exists() and not globals_:
+            raise _nothing(folder, stem)
+        store = cls(
+            LocalStore.open(local) if local.exists() else None,
+            GlobalStore.open(globals_[0], count=count) if globals_ else None,
+            hdf5_rows(size, SIZE)[0] if size.exists() else None,
         )
+        check_count(local, len(store), count)
+        return store
+
+    @classmethod
+    def joined(cls, parts: Sequence[DescriptorStore]) -> DescriptorStore:
+        """One store whose images follow each other part after part, with the fields that all parts have.
+
+        Where a part has fewer local descriptors an image than are asked for, padding follows. Raises BenchError
+        when the widths differ, and when the parts have nothing in common.
+        """
+        store = cls(
+            JoinedLocals.of([part.local for part in parts]),
+            JoinedGlobals.of([part.global_ for part in parts]),
+            joined_sizes([part.size for part in parts]),
+        )
+        if store.local is None and store.global_ is None:
+            raise BenchError(
+                f"{len(parts)} stores without any descriptors in common",
+                wanted="local or global descriptors in all of them",
+                cure="Extract what is missing.",
+            )
+        return store
 
     def __len__(self) -> int:
         """Number of images N."""
@@ -234,12 +243,15 @@ class DescriptorStore:
         """Features of the images `indices` (n,), with their first `locals` local descriptors; None: all.
 
         needs: fields of Features that will be read; without a local one among them, none is taken from the disk.
+        Places are in pixels: None where a file has them from 0 to 1, and nobody knows the sizes of the images.
         """
         wanted = self.local if needs is None or LOCAL_FIELDS & set(needs) else None
         found = Features() if wanted is None else wanted.features(indices, locals=locals)
         if self.size is not None and wanted is not None:
-            chosen = _checked(indices, Path(SIZE_FILE), len(self.size))
-            found = replace(found, size=torch.from_numpy(_take(self.size, chosen)))
+            chosen = checked(indices, Path(SIZE_FILE), len(self.size))
+            found = replace(found, size=torch.from_numpy(to_float32(take(self.size, chosen))))
+        if wanted is not None and wanted.xy_convention == ROW_COLUMN:
+            found = replace(found, xy=None if found.size is None else found.xy.flip(-1) * found.size[:, None])
         if self.dense is not None and (needs is None or "dense" in needs):
             found = replace(found, dense=self.dense.features(indices).dense)
         if self.global_ is None:
@@ -247,68 +259,13 @@ class DescriptorStore:
         return replace(found, global_=self.global_.features(indices).global_)
 
 
-def _open_hdf5(path: Path, name: str) -> tuple[Rows, str | None]:
-    file = open_hdf5(path)
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f":
-        raise BenchError(
-            f"no floating-point dataset {name!r} in {path} (it has {', '.join(file) or 'nothing'})",
-            wanted=f"the dataset {name!r}",
-            cure="Convert the file to this layout.",
-        )
-    fingerprint = file.attrs.get(FINGERPRINT)
-    offset = dataset.id.get_offset()
-    if offset is None or dataset.dtype != np.dtype("<f4"):
-        return dataset, fingerprint  # the file stays open as long as its dataset is in use
-    shape = dataset.shape
-    file.close()
-    return _map(path, offset, shape), fingerprint
-
-
-def _open_npy(path: Path) -> NDArray[np.float32]:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise BenchError(
-            f"cannot read {path} ({error})", wanted="a whole .npy file of numbers", cure="Extract or fetch it again."
-        ) from error
-
-
-def _map(path: Path, offset: int, shape: Sequence[int]) -> NDArray[np.float32]:
-    """Float32 rows mapped from the file, as a plain array."""
-    size, wanted = path.stat().st_size, offset + 4 * int(np.prod(shape))
-    if size < wanted or (offset == 0 and size != wanted):
-        raise cut_short(path, size, wanted)
-    return np.asarray(np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=tuple(shape)))
-
-
-def _checked(indices: ArrayLike, path: Path, count: int) -> NDArray[np.int64]:
-    chosen = np.asarray(indices)
-    if chosen.size == 0:
-        chosen = chosen.reshape(0).astype(np.int64)
-    if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
-        raise BenchError(
-            f"indices of shape {chosen.shape} and type {chosen.dtype}",
-            wanted="a list of image numbers",
-            cure="Pass one row of a shortlist.",
-        )
-    if chosen.size and (chosen.min() < 0 or chosen.max() >= count):
-        raise BenchError(
-            f"image numbers from {chosen.min()} to {chosen.max()} asked of {path}",
-            wanted=f"0 to {count - 1}, for it has {count} images",
-            cure="Check that the shortlist and the store belong to one data set.",
-        )
-    return chosen.astype(np.int64)
-
-
-def _take(
-    rows: Rows, chosen: NDArray[np.int64], count: int | None = None, columns: slice | None = None
-) -> NDArray[np.float32]:
-    """A fresh float32 copy of the chosen rows, their first `count` entries and these columns of each."""
-    inner = () if columns is None else (slice(count), columns)
-    if not isinstance(rows, h5py.Dataset):
-        return np.ascontiguousarray(rows[(chosen, *inner)], dtype=np.float32)
-    taken = np.empty((len(chosen), *rows[(slice(0), *inner)].shape[1:]), dtype=np.float32)
-    for place in np.argsort(chosen):  # in the order of the file, so that a compressed chunk is read once
-        taken[place] = rows[(int(chosen[place]), *inner)]
-    return taken
+def _nothing(folder: Path, stem: str) -> BenchError:
+    """The error for a folder without descriptors under this name: it lists what else is there."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    wanted = [f"{stem}{name}" for name in (LOCAL_FILE, *GLOBAL_FILES)]
+    near = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, name, wanted[0]).ratio())[:5]
+    return BenchError(
+        f"no descriptors in {folder} (it has {', '.join(near) or 'no files'})" if names else f"no folder {folder}",
+        wanted=f"{' or '.join(wanted)} there",
+        cure="Extract the descriptors, or check their name.",
+    )

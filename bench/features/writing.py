@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ from bench.files import unwritable
 logger = logging.getLogger(__name__)
 
 ROW_TYPE = np.dtype("<f4")
+#: What a row may consist of, as HDF5 names it.
+STORED_AS = {ROW_TYPE: h5py.h5t.IEEE_F32LE, np.dtype("<f2"): h5py.h5t.IEEE_F16LE}
 Run = tuple[int, int]  # rows [start, stop)
 Attributes = Mapping[str, str | int]
 
@@ -42,10 +44,11 @@ class Target:
     path: Path
     offset: int
     row_bytes: int
+    dtype: np.dtype = ROW_TYPE
 
-    def write(self, start: int, rows: NDArray[np.float32]) -> int:
+    def write(self, start: int, rows: NDArray[np.floating]) -> int:
         """Writes rows from row `start` on; returns their checksum."""
-        content = np.ascontiguousarray(rows, dtype=ROW_TYPE).view(np.uint8).data
+        content = np.ascontiguousarray(rows, dtype=self.dtype).view(np.uint8).data
         # Not through a memory map, where a full disk would be a SIGBUS instead of an error.
         with self.path.open("r+b") as file:
             file.seek(self.offset + start * self.row_bytes)
@@ -84,6 +87,43 @@ class Partial:
         self._finished.add(run)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What a store is to be, before any row of it is written. dtype: one of STORED_AS."""
+
+    path: Path
+    dataset: str
+    shape: tuple[int, ...]
+    attributes: Attributes
+    dtype: np.dtype = ROW_TYPE
+
+    @property
+    def written(self) -> bool:
+        """See `is_written`."""
+        return is_written(self.path, self.attributes[FINGERPRINT])
+
+
+def write_stores(outlines: Sequence[Outline], fill: Callable[[Mapping[Path, Partial]], None]) -> None:
+    """`write_store` for stores that are filled together; `fill` gets those that are not finished, by their paths."""
+
+    def within(rest: Sequence[Outline], held: dict[Path, Partial]) -> None:
+        if not rest:
+            fill(held)
+            return
+        first = rest[0]
+        write_store(
+            first.path,
+            dataset=first.dataset,
+            shape=first.shape,
+            attributes=first.attributes,
+            dtype=first.dtype,
+            fill=lambda partial: within(rest[1:], held | {first.path: partial}),
+        )
+
+    while waiting := [one for one in outlines if not one.written]:  # again where another process has written one
+        within(waiting, {})
+
+
 def write_store(
     path: Path,
     *,
@@ -91,8 +131,9 @@ def write_store(
     shape: tuple[int, ...],
     attributes: Attributes,
     fill: Callable[[Partial], None],
+    dtype: np.dtype = ROW_TYPE,
 ) -> None:
-    """Makes the file `path` with one float32 dataset of this shape, unless it is there with the same fingerprint.
+    """Makes the file `path` with one dataset of this shape and type, unless it is there with the same fingerprint.
 
     fill: writes and finishes the missing rows of a Partial. If it fails, what was finished is kept, and the next
     call with the same `fingerprint` among the attributes goes on from there. A call that meets another process
@@ -106,8 +147,8 @@ def write_store(
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_name(path.name + ".journal")) as journal:
             if not is_written(path, attributes[FINGERPRINT]):  # else by the process that we waited for
-                partial = _resume(beside, dataset, shape, attributes, journal)
-                partial = partial or _begin(beside, dataset, shape, attributes, journal)
+                outline = Outline(path=beside, dataset=dataset, shape=shape, attributes=attributes, dtype=dtype)
+                partial = _resume(outline, journal) or _begin(outline, journal)
                 fill(partial)
                 if partial.done != shape[0]:
                     raise RuntimeError(f"{partial.done} of {shape[0]} rows written to {beside}")
@@ -143,20 +184,20 @@ def _locked(path: Path) -> Iterator[IO[str]]:
                 return
 
 
-def _begin(beside: Path, dataset: str, shape: tuple[int, ...], attributes: Attributes, journal: IO[str]) -> Partial:
+def _begin(outline: Outline, journal: IO[str]) -> Partial:
     journal.truncate(0)
     try:
-        target = _allocate(beside, dataset, shape, attributes)
+        target = _allocate(outline)
     except OSError:
-        beside.unlink(missing_ok=True)
+        outline.path.unlink(missing_ok=True)
         Path(journal.name).unlink()
         raise
-    journal.write(f"{attributes[FINGERPRINT]}\n")
+    journal.write(f"{outline.attributes[FINGERPRINT]}\n")
     journal.flush()
-    return Partial(target, shape[0], journal, set())
+    return Partial(target, outline.shape[0], journal, set())
 
 
-def _allocate(beside: Path, dataset: str, shape: tuple[int, ...], attributes: Attributes) -> Target:
+def _allocate(outline: Outline) -> Target:
     """An HDF5 file with its one dataset's space reserved on the disk."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_layout(h5py.h5d.CONTIGUOUS)
@@ -164,36 +205,35 @@ def _allocate(beside: Path, dataset: str, shape: tuple[int, ...], attributes: At
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     layout.set_obj_track_times(False)  # the same content makes the same file
     try:
-        with h5py.File(beside, "w") as file:
-            file.attrs.update(attributes)
-            space = h5py.h5s.create_simple(shape)
-            h5py.h5d.create(file.id, dataset.encode(), h5py.h5t.IEEE_F32LE, space, dcpl=layout)
-            target = _target(beside, file[dataset])
+        with h5py.File(outline.path, "w") as file:
+            file.attrs.update(outline.attributes)
+            space = h5py.h5s.create_simple(outline.shape)
+            h5py.h5d.create(file.id, outline.dataset.encode(), STORED_AS[outline.dtype], space, dcpl=layout)
+            target = _target(outline.path, file[outline.dataset])
     except (OSError, RuntimeError) as error:  # h5py makes a page of it, or no OSError at all when closing the file
         number = getattr(error, "errno", None) or errno.ENOSPC
         raise OSError(number, os.strerror(number)) from error
-    with beside.open("r+b") as file:
+    with outline.path.open("r+b") as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, target.offset + shape[0] * target.row_bytes)
+            os.posix_fallocate(file.fileno(), 0, target.offset + outline.shape[0] * target.row_bytes)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that reserves no space
                 raise
     return target
 
 
-def _resume(
-    beside: Path, dataset: str, shape: tuple[int, ...], attributes: Attributes, journal: IO[str]
-) -> Partial | None:
+def _resume(outline: Outline, journal: IO[str]) -> Partial | None:
     """The store as the journal left it; None when there is none, or when it is for something else."""
     journal.seek(0)
     text = journal.read()
-    if text.split("\n")[0] != attributes[FINGERPRINT] or not beside.exists():
+    if text.split("\n")[0] != outline.attributes[FINGERPRINT] or not outline.path.exists():
         return None
     try:
-        with open_hdf5(beside) as file:
-            if file[dataset].shape != shape:
+        with open_hdf5(outline.path) as file:
+            dataset = file[outline.dataset]
+            if (dataset.shape, dataset.dtype) != (outline.shape, outline.dtype):
                 return None
-            target = _target(beside, file[dataset])
+            target = _target(outline.path, dataset)
     except (BenchError, KeyError):  # damaged: nothing to resume
         return None
     if not text.endswith("\n"):  # the last line was cut short
@@ -203,8 +243,8 @@ def _resume(
         run = int(start), int(stop)
         if target.checksum(run) == int(checksum):
             finished.add(run)
-    partial = Partial(target, shape[0], journal, finished)
-    logger.info("resuming %s at %d of %d images", beside.stem, partial.done, partial.rows)
+    partial = Partial(target, outline.shape[0], journal, finished)
+    logger.info("resuming %s at %d of %d images", outline.path.stem, partial.done, partial.rows)
     return partial
 
 
@@ -214,4 +254,4 @@ def _target(path: Path, dataset: h5py.Dataset) -> Target:
         raise BenchError(
             f"HDF5 gave no place for the dataset in {path}", wanted="contiguous storage", cure="Update h5py and HDF5."
         )
-    return Target(path, offset, int(np.prod(dataset.shape[1:])) * ROW_TYPE.itemsize)
+    return Target(path, offset, int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize, dataset.dtype)

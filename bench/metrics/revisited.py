@@ -88,12 +88,15 @@ def evaluate(
     protocols: Sequence[str] = ("easy", "medium", "hard"),
     divisor: Divisor = "revisitop",
     kappas: Sequence[int] = (1, 5, 10),
+    beyond: Sequence[Tail] | None = None,
 ) -> dict[str, RevisitedResult]:
     """The metrics of each protocol for ranked lists (queries, depth) of gallery indices, best first.
 
     ranks: any integer type, any memory order, not copied; entries that are negative or outside the gallery are nothing.
     divisor: "revisitop" divides by all positives of a query, and raises BenchError for a list without any of them;
     "shortlist" (LOCORE, AMES, ELViS) divides by min(positives, depth), and such a list scores 0.
+    beyond: one Tail for each query, where the lists are only the heads of whole ones. A labelled image that stands in
+    neither was not retrieved, and a query without any retrieved positive then scores 0.
     """
     lists = checked(ranks)
     _check_options(protocols, divisor, kappas)
@@ -104,8 +107,25 @@ def evaluate(
             cure="Evaluate the queries that were ranked, and transpose lists that lie depth first.",
         )
     truths = [_labelled(truth, query) for query, truth in enumerate(ground_truth)]
-    hits = _find(lists, truths)
-    return {name: _evaluate_protocol(name, hits, truths, lists.shape[1], divisor, kappas) for name in protocols}
+    hits, depth = _find(lists, truths), lists.shape[1]
+    if beyond is not None:
+        hits = [_prolonged(*each) for each in zip(hits, truths, beyond, strict=True)]
+        depth = max((tail.depth for tail in beyond), default=depth)
+    strict = beyond is None
+    return {name: _evaluate_protocol(name, hits, truths, depth, divisor, kappas, strict) for name in protocols}
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """What one query's list has behind its head: where its labelled images stand, among `depth` images in all.
+
+    images: (m,) gallery indices. places: (m,) ascending 0-based places in the whole list. With these alone, average
+    precision over a million images needs no list of a million.
+    """
+
+    images: np.ndarray
+    places: np.ndarray
+    depth: int
 
 
 @dataclass(frozen=True)
@@ -187,6 +207,23 @@ def _find_in_group(lists: np.ndarray, truths: Sequence[_Images]) -> list[_Images
     return [_Images(*hits) for hits in zip(np.split(place, cuts), np.split(table.reshape(-1)[cell], cuts), strict=True)]
 
 
+def _prolonged(hits: _Images, truth: _Images, tail: Tail) -> _Images:
+    """The hits of a list's head, and those behind it."""
+    label = dict(zip(truth.index.tolist(), truth.label.tolist(), strict=True))
+    images, places = np.asarray(tail.images, np.int64), np.asarray(tail.places, np.int64)
+    known = np.array([image in label for image in images.tolist()], dtype=bool)
+    whole = np.concatenate([hits.index, places])
+    fits = known.all() and len(images) == len(places) and (np.diff(whole) > 0).all()
+    if not fits or whole.max(initial=0) >= tail.depth:
+        raise BenchError(
+            f"{len(images)} images at places {places[:1]} to {places[-1:]} of {tail.depth}, behind a list",
+            wanted="ascending places behind it, of images with a label",
+            cure="Take list and places from one search.",
+        )
+    labels = np.array([label[image] for image in images.tolist()], dtype=hits.label.dtype)
+    return _Images(whole, np.concatenate([hits.label, labels]))
+
+
 def _label_table(truths: Sequence[_Images]) -> tuple[np.ndarray, np.ndarray]:
     """From image to column, and from query and column to label; 0 is the column of images without any label.
 
@@ -212,7 +249,13 @@ def _stretches(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _evaluate_protocol(
-    name: str, found: Sequence[_Images], truths: Sequence[_Images], depth: int, divisor: Divisor, kappas: Sequence[int]
+    name: str,
+    found: Sequence[_Images],
+    truths: Sequence[_Images],
+    depth: int,
+    divisor: Divisor,
+    kappas: Sequence[int],
+    strict: bool,
 ) -> RevisitedResult:
     roles = PROTOCOLS[name]
     ap = np.full(len(truths), np.nan)
@@ -222,7 +265,7 @@ def _evaluate_protocol(
         if positives == 0:
             continue
         ranks = _cleaned_ranks(hits, roles)
-        if divisor == "revisitop" and ranks.size == 0:
+        if strict and divisor == "revisitop" and ranks.size == 0:
             raise BenchError(
                 f"no {name} positive of query {query} in its list of {depth}",
                 wanted="at least one, where the divisor is all positives",

@@ -22,6 +22,7 @@ SYSTEMS = (
     "ames",
     "cvnet",
     "cvnet_rank",
+    "detector",
     "elvis",
     "gv",
     "locore",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.training.processes import Crew
+from bench.processes import Crew
 from bench.training.recipes import Recipe
 from bench.training.state import MOMENTS
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.processes import Crew, unbroken
 from bench.training.data import moved
 from bench.training.descent import Descent, Plain, Sharded
 from bench.training.objectives import Objective
-from bench.training.processes import Crew, unbroken
 from bench.training.recipes import PLATEAU
 from bench.training.schedules import SCHEDULES
 from bench.training.state import Progress, Row, resume, save

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from bench.datasets.ground_truth import QueryTruth
+from bench.datasets import Dataset
+from bench.datasets.ground_truth import GroundTruth, QueryTruth
 from bench.earn import QueryResult, evaluation, reading, rerank_query
 from bench.protocols import CandidateList, Policy
 from rerankers import Features, Reranker
@@ -40,6 +43,11 @@ QUERY = Features(global_=torch.zeros(1, 1))
 
 def truth(easy=(), hard=(), junk=()):
     return QueryTruth(*(np.array(ids, dtype=np.int64) for ids in (easy, hard, junk)), box=None)
+
+
+def judged(*truths):
+    """A data set of Revisited Oxford's kind with these truths."""
+    return Dataset("made-up", Path(), GroundTruth((), (), truths))
 
 
 def candidates(length, labels):
@@ -101,7 +109,7 @@ def test_each_protocol_is_evaluated_on_the_list_that_is_for_it(kind):
     )
     result = rerank_query(kind(), QUERY, Gallery([0, 1, 2, 3, 4, 5]), chosen)
     assert result.orders == {"easy": [3, 1], "medium": [2, 1], "hard": [3, 2], "hard_star": [3, 2]}
-    figures = evaluation([chosen], [result], (labels,))["figures"]
+    figures = evaluation(judged(labels), [chosen], [result], None)["figures"]
     assert figures["map_medium"] == 1  # 2 1 | 3 4 5
     assert figures["map_easy"] == figures["map_hard"] == pytest.approx(1 / 4)  # 3, then the positive
 
@@ -110,7 +118,7 @@ def test_evaluation_by_hand():
     labels = truth(easy=[1], hard=[2, 4], junk=[0])
     chosen = candidates(3, labels)
     result = rerank_query(Quality(), QUERY, Gallery([0, 1, 2, 3, 4, 5]), chosen)
-    found = evaluation([chosen], [result], (labels,))
+    found = evaluation(judged(labels), [chosen], [result], None)
     # standard list 3 2 1 4 5 | 0: without junk the positives of medium (1, 2, 4) stand at ranks 1, 2, 3
     medium = ((0 / 1 + 1 / 2) + (1 / 2 + 2 / 3) + (2 / 3 + 3 / 4)) / 6
     assert found["figures"]["map_medium"] == pytest.approx(medium, abs=1e-12)
@@ -134,7 +142,7 @@ def test_a_query_without_positives_has_no_ap():
     labels = truth(hard=[2])
     chosen = candidates(3, labels)
     result = QueryResult({"standard": [0, 1, 2], "hard_star": [0, 1, 2]}, "", 0.0)
-    found = evaluation([chosen], [result], (labels,))
+    found = evaluation(judged(labels), [chosen], [result], None)
     assert found["series"]["ap_easy"] == [None] and np.isnan(found["figures"]["map_easy"])
 
 
@@ -148,6 +156,6 @@ def test_transitive_positives_are_judged_by_themselves():
     # images by rank: 4, 0, 1, 2, 5, 3; without the ignored ones 4, 2, 5: AP = (0 / 1 + 1 / 2) / 2
     order = [candidates.ids.tolist().index(image) for image in (4, 0, 1, 2, 5, 3)]
     result = QueryResult(orders={"standard": order, "hard_star": [k for k in order if k]}, scores_sha256="", seconds=0)
-    found = evaluation([candidates], [result], [truth])
+    found = evaluation(judged(truth), [candidates], [result], None)
     assert found["figures"]["map_transitive"] == pytest.approx(0.25)
     assert found["series"]["ap_transitive"] == [pytest.approx(0.25)]

@@ -6,12 +6,10 @@ from fractions import Fraction
 import faiss
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bench import search as room
 from bench.errors import BenchError
-from bench.search import search
+from bench.search import places, search
 
 Route = Callable[..., tuple[np.ndarray, np.ndarray]]
 
@@ -53,9 +51,9 @@ def faiss_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     widths: list[int] = []
     retrieve = room._retrieve
 
-    def counted(queries: np.ndarray, gallery: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    def counted(queries: np.ndarray, block: np.ndarray, width: int, resources: None) -> tuple[np.ndarray, np.ndarray]:
         widths.append(width)
-        return retrieve(queries, gallery, width)
+        return retrieve(queries, block, width, resources)
 
     monkeypatch.setattr(room, "_retrieve", counted)
     return widths
@@ -119,7 +117,7 @@ def test_the_order_does_not_hang_on_how_faiss_rounds(monkeypatch: pytest.MonkeyP
     queries, gallery = unit(3, 256), unit(3000, 256, seed=1)
     generator = np.random.default_rng(2)
 
-    def rough(queries: np.ndarray, gallery: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    def rough(queries: np.ndarray, gallery: np.ndarray, width: int, _: None) -> tuple[np.ndarray, np.ndarray]:
         similarity = queries @ gallery.T + generator.uniform(-rounding, rounding, (len(queries), len(gallery)))
         order = np.argsort(-similarity, axis=1)[:, :width]
         return np.take_along_axis(similarity, order, axis=1).astype(np.float32), order
@@ -153,14 +151,66 @@ def test_settings_of_faiss_are_left_as_they_were() -> None:
     assert {name: getattr(faiss.cvar, name) for name in room.ON_CPU} == before
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40))
-def test_sorting_is_stable_and_descending_for_every_float(values: list[float]) -> None:
-    similarity = np.array([values], np.float32)
-    best, places = room._sorted(similarity, np.arange(len(values)))
-    order = np.argsort(-similarity[0], kind="stable")
-    np.testing.assert_array_equal(places[0], order)
-    np.testing.assert_array_equal(best[0], similarity[0, order])
+class Recorded:
+    """A stored gallery, and what was read of it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.largest = array, array.shape, 0
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        self.largest = max(self.largest, stop - start)
+        return self.array[start:stop]
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        return self.array[ids]
+
+
+@pytest.mark.parametrize("block", [1, 50, 700, 3000])
+@pytest.mark.parametrize("length", [1, 10, 400, None])
+def test_a_stored_gallery_gives_the_same_in_blocks_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, length: int | None, block: int
+) -> None:
+    queries, gallery = unit(5, 32), unit(3000, 32, seed=1)
+    gallery[1700:1900] = gallery[3]  # ties across blocks
+    queries[0] = gallery[3]
+    expected, stored = search(queries, gallery, length), Recorded(gallery)
+    monkeypatch.setattr(room, "BLOCK_BYTES", block * 32 * 4)
+    found = search(queries, stored, length)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.similarity, expected.similarity)
+    assert stored.largest == block
+
+
+@pytest.mark.parametrize("length", [5, None])
+def test_numbers_that_are_not_finite_are_found_in_any_block(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setattr(room, "BLOCK_BYTES", 100 * 16 * 4)
+    gallery = unit(3000, 16)
+    gallery[777, 3] = np.nan
+    for call in (lambda: search(unit(2, 16), gallery, length), lambda: places(unit(2, 16), gallery, [[0], [1]])):
+        with pytest.raises(BenchError, match=r"1 gallery descriptors .* number 777 \(read so far: 800\)"):
+            call()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_places_are_those_in_the_whole_list(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    gallery = unit(900, 12, seed=seed)
+    gallery = np.concatenate([gallery, gallery[generator.permutation(900)[:500]], np.zeros((5, 12), np.float32)])
+    gallery = gallery[generator.permutation(len(gallery))]
+    queries = np.concatenate([unit(4, 12, seed=seed + 100), gallery[:2], np.zeros((1, 12), np.float32)])
+    images = [generator.choice(len(gallery), count, replace=False) for count in (0, 1, 7, 300, 1405, 50, 200)]
+    whole = search(queries, gallery).indices
+    monkeypatch.setattr(room, "BLOCK_BYTES", 333 * 12 * 4)
+    found = places(queries, Recorded(gallery), images)
+    assert [one.dtype for one in found] == [np.int64] * 7
+    for row, own, stand in zip(whole, images, found, strict=True):
+        np.testing.assert_array_equal(row[stand], own)
+
+
+def test_places_of_images_that_are_not_there() -> None:
+    for ids, message in (([[0], [3]], "images 3 to 3; wanted images 0 to 2"), ([[0]], "images of 1 queries")):
+        with pytest.raises(BenchError, match=message):
+            places(unit(2, 4), unit(3, 4), ids)
 
 
 def test_no_queries() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.features.images import ImageRef, read_grey
+from bench.features.images import ImageRef, bicubic, quantised_px, read_grey, read_whole, scaled
 
 LEFT_WHITE = np.zeros((40, 60), np.uint8)
 LEFT_WHITE[:, :20] = 255
@@ -103,3 +103,41 @@ def test_what_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "notes.jpg").write_bytes(content)
     with pytest.raises(BenchError, match=rf"notes\.jpg \({len(content)} bytes\)"):
         read_grey(ImageRef(tmp_path / "notes.jpg"))
+
+
+def test_a_whole_image_is_cut_to_whole_numbers_and_not_resized(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    path = saved(tmp_path / "a.png", image).path
+    pixels, longer = read_whole(ImageRef(path))
+    np.testing.assert_array_equal(pixels, image)
+    cut, longer_of_cut = read_whole(ImageRef(path, (3.9, 2.6, 20.9, 1000)))
+    np.testing.assert_array_equal(cut, image[2:, 3:20])
+    assert longer == longer_of_cut == 60
+
+
+@pytest.mark.parametrize(
+    ("side_px", "scale", "wanted"),
+    [(1024, 770 / 1024, 770), (768, 770 / 1024, 574), (21, 1, 28), (35, 1, 28), (3, 1, 14), (100, 0.01, 14)],
+)
+def test_sides_become_multiples_of_the_patch(side_px: int, scale: float, wanted: int) -> None:
+    assert quantised_px(side_px, scale, 14) == wanted
+
+
+def test_bicubic_resizing_averages_what_it_leaves_out() -> None:
+    stripes = np.zeros((32, 64, 3), np.uint8)
+    stripes[:, ::2] = 200  # finer than the result can show
+    small = bicubic(stripes, (16, 16))
+    assert small.shape == (3, 16, 16)
+    np.testing.assert_allclose(small[:, :, 2:-2], 100 / 255, atol=0.02)
+    np.testing.assert_array_equal(bicubic(stripes, (32, 64)), stripes.transpose(2, 0, 1) / np.float32(255))
+    edge = np.zeros((8, 8, 3), np.uint8)
+    edge[:, 4:] = 255
+    assert bicubic(edge, (8, 32)).min() < 0 and bicubic(edge, (8, 32)).max() > 1
+
+
+def test_opencv_resizes_by_area_or_linearly() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (10, 14, 3), np.uint8)
+    half, double = scaled(image, 0.5), scaled(image, 2)
+    np.testing.assert_allclose(half, image.reshape(5, 2, 7, 2, 3).mean(axis=(1, 3)), atol=0.6)
+    assert double.shape == (20, 28, 3) and (double[0, 0] == image[0, 0]).all()
+    assert scaled(image, 1.0) is image

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from bench.errors import BenchError
-from bench.features.resnet import BACKBONES, MEAN, Backbone, load_backbone, normalised
+from bench.features.resnet import BACKBONES, MEAN, RELUP, Backbone, load_backbone, normalised
 from rerankers import RerankError
 from tests.support import golden
 
@@ -24,9 +24,12 @@ def backbone() -> Backbone:
 
 
 def plain(
-    state: dict[str, torch.Tensor], x: torch.Tensor, depths: tuple[int, ...]
+    state: dict[str, torch.Tensor], x: torch.Tensor, depths: tuple[int, ...], *, floor: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The map of stage 3 before its last ReLU and the descriptor, from a state dict, as published."""
+    """The map of stage 3 before its last ReLU and the descriptor, from a state dict, as published.
+
+    floor: what SuperGlobal puts for the zero of a ReLU, at the end of blocks but in stage 4, and within stage 1.
+    """
 
     def conv(name: str, x: torch.Tensor, norm: str, **options) -> torch.Tensor:
         x = F.conv2d(x, state[f"{name}.weight"], **options)
@@ -38,12 +41,13 @@ def plain(
     for stage, depth in enumerate(depths, 1):
         for block in range(1, depth + 1):
             at, stride = f"s{stage}.b{block}", 2 if block == 1 and stage > 1 else 1
-            y = conv(f"{at}.f.a", x, f"{at}.f.a_bn").relu()
-            y = conv(f"{at}.f.b", y, f"{at}.f.b_bn", stride=stride, padding=1).relu()
+            inner = floor if stage == 1 else 0.0
+            y = conv(f"{at}.f.a", x, f"{at}.f.a_bn").clamp(min=inner)
+            y = conv(f"{at}.f.b", y, f"{at}.f.b_bn", stride=stride, padding=1).clamp(min=inner)
             y = conv(f"{at}.f.c", y, f"{at}.f.c_bn")
             x = y + (conv(f"{at}.proj", x, f"{at}.bn", stride=stride) if block == 1 else x)
             found = x if (stage, block) == (3, depth) else found
-            x = x.relu()
+            x = x.clamp(min=0.0 if stage == 4 else floor)
     p = state["head.pool.p"]
     pooled = x.clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
     return found, F.linear(pooled, state["head.fc.weight"], state["head.fc.bias"])
@@ -56,10 +60,22 @@ def test_the_map_and_the_descriptor_are_those_of_the_definition(backbone):
         found = backbone.feature_map(images)
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
         assert found.shape == (2, 1024, 5, 7) and (found < 0).any()
-        alone = F.normalize(backbone.head(F.relu(backbone.s4(F.relu(found)))), dim=1)
+        kept = found.clone()
+        alone = F.normalize(backbone.head(backbone.last_map(found)), dim=1)
         torch.testing.assert_close(alone, F.normalize(head, dim=1), atol=1e-4, rtol=1e-4)
-        norms = backbone.global_descriptor(images).norm(dim=1)
-        torch.testing.assert_close(norms, torch.ones(2))
+        assert torch.equal(found, kept)
+
+
+def test_superglobal_raises_small_activations(backbone):
+    raised = load_backbone("cvnet-r50", relup=True)
+    raised.load_state_dict(backbone.state_dict())
+    images = torch.randn(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted, head = plain(backbone.state_dict(), images, BACKBONES["cvnet-r50"], floor=RELUP)
+        found = raised.feature_map(images)
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(raised.head(raised.last_map(found)), head, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(found, backbone.feature_map(images), atol=1e-3)
 
 
 @pytest.mark.parametrize(("name", "row"), [("cvnet-r50", "CVNet-R50"), ("cvnet-r101", "CVNet-R101")])

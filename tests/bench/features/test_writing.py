@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import h5py
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.features.writing import Partial, Target, is_written, write_store
+from bench.features.writing import Outline, Partial, Target, is_written, write_store, write_stores
 
 SHAPE = (10, 3, 7)
 CONTENT = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
@@ -223,3 +223,49 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "mkdir", read_only)
     with pytest.raises(BenchError, match=r"Read-only file system.*Choose another folder"):
         write(tmp_path / "a.hdf5", filler([]))
+
+
+def test_half_floats_are_stored_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf5"
+    half = np.dtype("<f2")
+    options = {"dataset": "features", "shape": SHAPE, "attributes": {"fingerprint": "one"}}
+    with pytest.raises(KeyboardInterrupt):
+        write_store(path, **options, fill=filler([], stop_after=2), dtype=np.dtype("<f4"))
+    log: list[tuple[int, int]] = []
+    with pytest.raises(KeyboardInterrupt):
+        write_store(path, **options, fill=filler(log, stop_after=2), dtype=half)
+    write_store(path, **options, fill=filler(log), dtype=half)
+    assert log == [(8, 10), (4, 8), (0, 4)]  # nothing of the other type was kept
+    assert read(path).dtype == half
+    np.testing.assert_array_equal(read(path), CONTENT.astype(half))
+
+
+def outlines(folder: Path) -> list[Outline]:
+    attributes = {"fingerprint": "one"}
+    return [
+        Outline(path=folder / name, dataset="features", shape=SHAPE, attributes=attributes) for name in ("a", "b", "c")
+    ]
+
+
+def test_stores_are_filled_together_but_for_those_that_are_there(tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def fill(partials: Mapping[Path, Partial]) -> None:
+        asked.append([path.name for path in partials])
+        for partial in partials.values():
+            filler([])(partial)
+
+    def fail(partials: Mapping[Path, Partial]) -> None:
+        filler([], stop_after=1)(partials[tmp_path / "c"])
+
+    with pytest.raises(KeyboardInterrupt):
+        write_stores(outlines(tmp_path), fail)
+    assert not any(one.written for one in outlines(tmp_path))
+    write_stores(outlines(tmp_path), fill)
+    (tmp_path / "b").unlink()
+    write_stores(outlines(tmp_path), fill)
+    write_stores(outlines(tmp_path), fill)
+    assert asked == [["a", "b", "c"], ["b"]]
+    for one in outlines(tmp_path):
+        np.testing.assert_array_equal(read(one.path), CONTENT)
+    assert names(tmp_path) == ["a", "b", "c"]

@@ -192,3 +192,37 @@ def test_the_caller_s_lists_are_left_alone():
 def test_bad_input_is_refused(ranks, truths, options, message):
     with pytest.raises(BenchError, match=message):
         evaluate(ranks, truths, **options)
+
+
+def tail(images, places, depth):
+    return revisited.Tail(np.array(images, dtype=np.int64), np.array(places, dtype=np.int64), depth)
+
+
+@pytest.mark.parametrize("divisor", revisited.DIVISORS)
+@pytest.mark.parametrize("head", [1, 7, 30])
+def test_a_head_and_the_places_behind_it_are_as_good_as_the_list(head, divisor):
+    random = np.random.default_rng(head)
+    lists = np.stack([random.permutation(30) for _ in range(5)])
+    truths = [truth(*np.split(random.permutation(30)[:12], [3, 8])) for _ in range(5)]
+    tails = []
+    for row, one in zip(lists, truths, strict=True):
+        where = [place for place in range(head, 30) if row[place] in (*one.easy, *one.hard, *one.junk)]
+        tails.append(tail(row[where], where, 30))
+    for name, whole in evaluate(lists, truths, divisor=divisor).items():
+        found = evaluate(lists[:, :head], truths, divisor=divisor, beyond=tails)[name]
+        assert_array_equal(found.per_query_ap, whole.per_query_ap)
+        assert_array_equal(found.per_query_precision, whole.per_query_precision)
+
+
+def test_a_positive_that_is_in_neither_head_nor_tail_was_not_retrieved():
+    found = evaluate([[5, 0]], [truth(easy=[0, 1])], protocols=("easy",), beyond=[tail([], [], 2)])["easy"]
+    assert found.map == pytest.approx((0 + 1 / 2) / 4)
+    assert evaluate([[5]], [truth(easy=[1])], protocols=("easy",), beyond=[tail([], [], 1)])["easy"].map == 0
+
+
+@pytest.mark.parametrize(
+    "one", [tail([9], [3], 5), tail([1], [0], 5), tail([1], [5], 5), tail([1, 2], [3], 5), tail([1, 2], [4, 3], 5)]
+)
+def test_a_tail_that_does_not_belong_to_the_list(one):
+    with pytest.raises(BenchError, match="ascending places behind it, of images with a label"):
+        evaluate([[0, 5]], [truth(easy=[0, 1, 2])], beyond=[one])

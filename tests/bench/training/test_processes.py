@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bench.errors import BenchError
+from bench.processes import Crew, device_for, joined, share_of_cores, unbroken
 from bench.training import descent
 from bench.training.loop import train
-from bench.training.processes import Crew, device_for, joined, share_of_cores, unbroken
 from bench.training.recipes import Recipe
 from bench.training.state import Progress
 
