@@ -8,6 +8,7 @@ or not, goes on with what any process had finished.
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -112,13 +113,16 @@ class _Terminated(Exception):
 
 @contextmanager
 def _naming_the_lost(crew: Crew, shares: Sequence[Sequence[int]]) -> Iterator[None]:
-    """Says which queries a process had that has died, when torchrun ends the others or one of them waits for it."""
-    pids = crew.gathered(psutil.Process().pid)
+    """Says which queries a process of this machine had that has died, when torchrun ends the others or one of them
+    waits for it."""
+    here = socket.gethostname()
+    places = crew.gathered((here, psutil.Process().pid))
     try:
         with _terminable(crew):
             yield
     except (_Terminated, BenchError) as error:
-        gone = [rank for rank, pid in enumerate(pids) if rank != crew.rank and not _alive(pid)]
+        others = [(rank, pid) for rank, (host, pid) in enumerate(places) if host == here and rank != crew.rank]
+        gone = [rank for rank, pid in others if not _alive(pid)]
         if not gone:
             raise BenchError(
                 f"process {crew.rank} was ended while it had {spoken(shares[crew.rank])}",

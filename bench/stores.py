@@ -8,6 +8,7 @@ nn_NAME.pkl                                                            first-sta
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,8 +58,13 @@ class Stored:
     def of(cls, dataset: Dataset, local: str, global_: str | None, neighbours: Path | None) -> Stored:
         """The descriptors called `local`, with the global ones and the lists of `global_`; None: of the same name.
 
-        Lists that are not named are read where there are no global descriptors to search with.
+        Lists that are not named are read where there are no global descriptors to search with. BenchError for named
+        lists that are not there.
         """
+        if neighbours is not None and not neighbours.is_file():
+            raise BenchError(
+                f"no file {neighbours}", wanted="first-stage lists", cure="Check the path, or leave --neighbours out."
+            )
         name = global_ or local
         listed = _folder(dataset, name) / f"nn_{name}.pkl"
         searched = _lies(dataset.folder, f"{name}_query_", GLOBALS)
@@ -91,9 +97,12 @@ class Stored:
     def name(self, dataset: Dataset) -> str:
         """What records say of the descriptors: their names, and what their files say of themselves."""
         said = about(self.queries(dataset)[0].open())
-        lists = f", lists of {self.neighbours.name}" if self.neighbours is not None else ""
-        globals_ = "" if self.global_ == self.local and not lists else f" + {self.global_} globals{lists}"
-        return f"{self.local}{globals_} ({said})"
+        first = "" if self.global_ == self.local else f" + {self.global_} globals"
+        if self.neighbours is not None:
+            with self.neighbours.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            first = f", first stage by the lists of {self.neighbours.name} sha256:{digest[:12]}"
+        return f"{self.local}{first} ({said})"
 
     def _part(self, folder: Path, joint: str, count: int | None) -> Part:
         local, global_ = (f"{name}{joint}" for name in (self.local, self.global_))

@@ -188,15 +188,32 @@ TREES: Mapping[str, Callable[[Path], Path]] = {
 
 
 def random_descriptors(
-    folder: Path, stem: str, count: int, *, locals: int = 12, local_dim: int = 16, global_dim: int = 24, seed: int = 0
+    folder: Path,
+    stem: str,
+    count: int,
+    *,
+    locals: int = 12,
+    local_dim: int = 16,
+    global_dim: int = 24,
+    seed: int = 0,
+    fields: bool = False,
 ) -> None:
-    """Published stores `<stem>local.hdf5` (float16) and `<stem>global.pt` (raw float32), of random unit vectors."""
+    """Published stores `<stem>local.hdf5` (float16) and `<stem>global.pt` (raw float32), of random unit vectors.
+
+    fields: columns and descriptors apart, and no global descriptors, as AMES publishes them.
+    """
     random = np.random.default_rng([seed, count])
     folder.mkdir(parents=True, exist_ok=True)
     rows = random.standard_normal((count, locals, 5 + local_dim), dtype=np.float32)
     rows[..., 5:] /= np.linalg.norm(rows[..., 5:], axis=2, keepdims=True)
     rows[..., :2], rows[..., 2], rows[..., 3], rows[..., 4] = random.random((count, locals, 2)), 0, 0, 1
     with h5py.File(folder / f"{stem}local.hdf5", "w") as file:
+        if fields:
+            kind = np.dtype([("metadata", "<f4", (locals, 5)), ("descriptor", "<f2", (locals, local_dim))])
+            apart = np.zeros(count, kind)
+            apart["metadata"], apart["descriptor"] = rows[..., :5], rows[..., 5:]
+            file.create_dataset("features", data=apart)
+            return
         file.create_dataset("features", data=rows.astype(np.float16))
     vectors = random.standard_normal((count, global_dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

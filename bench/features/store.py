@@ -246,6 +246,8 @@ class DescriptorStore:
         Places are in pixels: None where a file has them from 0 to 1, and nobody knows the sizes of the images.
         """
         wanted = self.local if needs is None or LOCAL_FIELDS & set(needs) else None
+        if wanted is None and self.global_ is None and self.dense is None:
+            wanted, locals = self.local, 1  # something has to say how many images these are
         found = Features() if wanted is None else wanted.features(indices, locals=locals)
         if self.size is not None and wanted is not None:
             chosen = checked(indices, Path(SIZE_FILE), len(self.size))

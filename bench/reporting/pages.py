@@ -175,7 +175,7 @@ def _pictures(group: Group, stem: str) -> tuple[str, dict[str, bytes]]:
     """The Markdown lines that show a group's pictures, and the pictures by file name."""
     lines, images = [], {}
     for kind, (words, choose) in _DRAWN.items():
-        for protocol in compared(group.measures):
+        for protocol in (name for name in compared(group.measures) if MEASURES[name].graded):
             panels, left_out = choose(group, protocol)
             title = f"{'AP' if group.revisited else MEASURES[protocol].title} of every query, {words}, {protocol}"
             if panels:

@@ -28,6 +28,11 @@ class Measure:
     positives: str = "positives_in_shortlist"
     compared: bool = False
 
+    @property
+    def graded(self) -> bool:
+        """Whether a query's value can be more than yes or no."""
+        return self.series.startswith("ap_")
+
 
 #: Of all tasks, in the order of their columns.
 MEASURES = {
@@ -93,8 +98,9 @@ def measures_of(records: Iterable[Record]) -> list[str]:
 
 
 def compared(names: Sequence[str]) -> list[str]:
-    """Those of these measures whose gains are shown at once, and that are drawn."""
-    return [name for name in names if MEASURES[name].compared] or list(names[-1:])
+    """Those of these measures whose gains are shown at once: of every task a graded one."""
+    found = [name for name in names if MEASURES[name].compared]
+    return found if any(MEASURES[name].graded for name in found) else [*found, names[-1]]
 
 
 def paired_ap(first: Record, second: Record, measure: str) -> PairedAP:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from bench import accuracy, extract, report
 from bench.datasets import load
@@ -209,20 +212,40 @@ def test_the_published_tables_with_the_measured_beside(oxford, records, tmp_path
     assert "#### Published values" in detail and "LOCORE supplementary (CVPR 2025, arXiv 2503.21772) Table B" in detail
 
 
-def test_lists_of_others_in_place_of_a_search(oxford, records):
-    import pickle
-
-    import torch
-
-    name, count = "roxford5k", 4993
-    random = np.random.default_rng(5)
+@pytest.fixture
+def lists(oxford):
+    """A first stage that others have made for ROxford: (2, 70, 4993), at random."""
+    count, random = 4993, np.random.default_rng(5)
     scores = np.sort(random.random((70, count)))[:, ::-1].astype(np.float32)
-    lists = torch.from_numpy(np.stack([scores, np.argsort(random.random((70, count)), axis=1).astype(np.float32)]))
-    path = oxford / name / "nn_made.pkl"
-    path.write_bytes(pickle.dumps(lists))
-    assert earn(oxford, records / "lists", name, descriptors="made", neighbours=path, rerankers="none") == 0
-    record = by_name(records / "lists" / name)["none:first-stage"]
-    truths = load(name, cache=oxford, workers=1, data_root=oxford).truth.truths
-    whole = revisited.evaluate(lists[1].long().numpy(), truths, protocols=("medium",))["medium"]
-    assert record.figure("map_medium").value == pytest.approx(float(whole.map), abs=1e-12)
-    assert "lists of nn_made.pkl" in record.key.descriptors
+    return torch.from_numpy(np.stack([scores, np.argsort(random.random((70, count)), axis=1).astype(np.float32)]))
+
+
+def map_of(lists, oxford):
+    truths = load("roxford5k", cache=oxford, workers=1, data_root=oxford).truth.truths
+    found = revisited.evaluate(lists[1].long().numpy(), truths, protocols=("medium",))
+    return pytest.approx(float(found["medium"].map), abs=1e-12)
+
+
+def test_lists_of_others_in_place_of_a_search(oxford, records, lists, tmp_path):
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps(lists))
+    options = {"descriptors": "made", "neighbours": tmp_path / "other.pkl", "rerankers": "none"}
+    assert earn(oxford, records / "lists", "roxford5k", **options) == 0
+    record = by_name(records / "lists" / "roxford5k")["none:first-stage"]
+    assert record.figure("map_medium").value == map_of(lists, oxford)
+    assert "lists of other.pkl" in record.key.descriptors
+
+
+def test_what_the_authors_of_ames_publish(oxford, records, lists):
+    """Local descriptors with their columns apart, lists of neighbours, and neither images nor global descriptors."""
+    folder = oxford / "roxford5k"
+    for side, count in (("query", 70), ("gallery", 4993)):
+        trees.random_descriptors(folder, f"dinov2_{side}_", count, locals=6, seed=4, fields=True)
+    torch.save(lists, folder / "nn_dinov2.pkl")
+    options = {"descriptors": "dinov2", "rerankers": "none,sg-rerank,chamfer:dinov2", "shortlist": 20}
+    assert earn(oxford, records / "ames", "roxford5k", **options) == 2
+    found = by_name(records / "ames" / "roxford5k")
+    assert found["none:first-stage"].figure("map_medium").value == map_of(lists, oxford)
+    assert (
+        found["chamfer:dinov2"].status == "ok" and "lists of nn_dinov2.pkl" in found["chamfer:dinov2"].key.descriptors
+    )
+    assert found["sg-rerank:default"].status == "failed" and "global" in found["sg-rerank:default"].reason
