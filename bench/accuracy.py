@@ -18,7 +18,7 @@ from bench.earn import EarnTask
 from bench.errors import BenchError
 from bench.ground import Ground, Setting, checkpoints_of, wanted
 from bench.measure import this_machine
-from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
+from bench.places import DATA_ROOT, DEFAULT_RECORDS, cache_folder, records_folder
 from bench.prepare import Descriptors
 from bench.processes import Crew, joined, share_of_cores
 from bench.protocols import Policy
@@ -118,7 +118,7 @@ def main(
     checkpoint: options.Checkpoints = None,
     allow_random: options.AllowRandom = False,
     local_descriptors: options.Locals = 500,
-    data_root: options.DataRoot = None,
+    data_root: options.DataRoot = DATA_ROOT,
     descriptors: options.StoredDescriptors = None,
     globals_: options.StoredGlobals = None,
     neighbours: options.Neighbours = None,

@@ -14,7 +14,7 @@ from bench.console import output, run
 from bench.errors import BenchError
 from bench.ground import Setting, checkpoints_of, wanted
 from bench.measure import this_machine
-from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
+from bench.places import DATA_ROOT, DEFAULT_RECORDS, cache_folder, records_folder
 from bench.prepare import Descriptors
 from bench.provenance import Surroundings, command_line
 from bench.reporting import churn_table
@@ -33,7 +33,7 @@ def main(
     device: options.Device = "cpu",
     checkpoint: options.Checkpoints = None,
     local_descriptors: options.Locals = 500,
-    data_root: options.DataRoot = None,
+    data_root: options.DataRoot = DATA_ROOT,
     descriptors: options.StoredDescriptors = None,
     globals_: options.StoredGlobals = None,
     training: options.Training = "facades-train",

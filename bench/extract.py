@@ -24,7 +24,7 @@ from bench.features.learned import Learned
 from bench.features.published import Describer, extract, outlines
 from bench.ground import weights_name
 from bench.measure import limit_threads, this_machine, versions
-from bench.places import cache_folder
+from bench.places import DATA_ROOT, cache_folder
 from bench.processes import device_for, joined, share_of_cores
 from rerankers import hub
 
@@ -116,7 +116,7 @@ def main(
     crop: Annotated[bool, typer.Option(help="Cut queries to their boxes.")] = True,
     dtype: Annotated[Dtype, typer.Option(help="Type of stored local descriptors.")] = Dtype.FLOAT16,
     out: Annotated[Path | None, typer.Option(help="Where the files go; default: the data set's folder.")] = None,
-    data_root: options.DataRoot = None,
+    data_root: options.DataRoot = DATA_ROOT,
     cache: options.Cache = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: cuda where there is one.")] = None,
     threads: options.Threads = None,

@@ -10,9 +10,9 @@ import typer
 from bench import options
 from bench.console import BAD_INPUT, console, output, progress, run
 from bench.fetching import ENTRIES, Entry, fetch, find, left_to_do
+from bench.places import DATA_ROOT
 from bench.reporting.tables import Cell, Column, Table
 
-DATA_ROOT = Path("data")
 COLUMNS = tuple(map(Column, ("name", "what it is", "size", "licence", "obtained", "home page")))
 
 
@@ -33,17 +33,17 @@ def size(entry: Entry) -> str:
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="What to fetch; see --list.", metavar="NAME...")] = None,
-    data_root: options.DataRoot = None,
+    data_root: options.DataRoot = DATA_ROOT,
     list_all: Annotated[bool, typer.Option("--list", help="Print what there is, and end.")] = False,
 ) -> None:
     """Downloads with resume, verifies, unpacks, and puts in place what is whole; what is there already stays."""
     if list_all or not names:
         output.print(table().markdown(), markup=False, highlight=False, end="")
         return
-    unfinished, root = False, data_root or DATA_ROOT
+    unfinished = False
     for entry in [find(name) for name in names]:
-        fetch(entry, root, progress=progress)
-        unfinished |= _told(entry, root)
+        fetch(entry, data_root, progress=progress)
+        unfinished |= _told(entry, data_root)
     if unfinished:
         raise typer.Exit(BAD_INPUT)
 

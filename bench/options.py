@@ -31,7 +31,7 @@ DatasetName: TypeAlias = Annotated[
     typer.Option("--dataset", help="A data set's name, NAME+1m for distractors, or a folder with ground_truth.json."),
 ]
 DataRoot: TypeAlias = Annotated[
-    Path | None, typer.Option(envvar="RERANK_DATA", help="Where the data sets of papers lie; see docs/datasets.")
+    Path, typer.Option(envvar="RERANK_DATA", help="Where the data sets of papers lie; see docs/datasets.")
 ]
 StoredDescriptors: TypeAlias = Annotated[
     str | None,

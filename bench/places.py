@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bench.files import unwritable
 
+#: Data sets of papers, where nothing else is said.
+DATA_ROOT = Path("data")
 #: Of this checkout; a report takes along those that it is made from.
 DEFAULT_RECORDS = Path("results")
 

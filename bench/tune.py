@@ -15,7 +15,7 @@ from bench.datasets import Dataset, Task
 from bench.errors import BenchError
 from bench.ground import Setting, checkpoints_of, wanted
 from bench.measure import this_machine
-from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
+from bench.places import DATA_ROOT, DEFAULT_RECORDS, cache_folder, records_folder
 from bench.prepare import Descriptors
 from bench.protocols import Policy
 from bench.provenance import Surroundings, command_line
@@ -84,7 +84,7 @@ def main(
     checkpoint: options.Checkpoints = None,
     allow_random: options.AllowRandom = False,
     local_descriptors: options.Locals = 500,
-    data_root: options.DataRoot = None,
+    data_root: options.DataRoot = DATA_ROOT,
     descriptors: options.StoredDescriptors = None,
     globals_: options.StoredGlobals = None,
     training: options.Training = "facades-train",

@@ -75,10 +75,15 @@ def read_ground_truth(
     if isinstance(document, Mapping):
         listed = {"imlist": gallery, "qimlist": queries}
         document = {name: names for name, names in listed.items() if names is not None} | dict(document)
+    return parsed(document, str(path))
+
+
+def parsed(document: Any, source: str) -> GroundTruth:
+    """The ground truth in a document of the layout; BenchError, which names the source, for one that does not hold."""
     try:
         return _ground_truth(document)
     except BenchError as error:
-        raise BenchError(f"{path}: {error.seen}", wanted=error.wanted, cure=error.cure) from None
+        raise BenchError(f"{source}: {error.seen}", wanted=error.wanted, cure=error.cure) from None
 
 
 def write_ground_truth(path: Path, truth: GroundTruth, *, extra: Mapping[str, Sequence[Any]] | None = None) -> None:

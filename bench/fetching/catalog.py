@@ -186,8 +186,8 @@ _ALL = (
         home="http://123.57.42.89/instre/home.html",
         folder="instre",
         size="about 2.3 GB",
-        by_hand="Download instre.tar.gz and gnd_instre.mat from ftp://ftp.irisa.fr/local/texmex/corpus/instre/, unpack "
-        "the images, and turn the ground truth into gnd_instre.json as docs/datasets/instre.md shows.",
+        by_hand="Download instre.tar.gz and gnd_instre.mat from ftp://ftp.irisa.fr/local/texmex/corpus/instre/, and "
+        "unpack the images.",
         needs=("gnd_instre.*",),
     ),
     Entry(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.reporting import provenance
 from bench.reporting.numbers import percent, points, significant
 from bench.reporting.published import (
-    MEASURES,
+    PRINTED,
     Published,
     beside_accuracy,
     latencies_beside,
@@ -15,7 +15,7 @@ from bench.reporting.published import (
     of_dataset,
     parameters_beside,
 )
-from bench.reporting.queries import trained
+from bench.reporting.queries import TITLES, trained
 from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
 from bench.results.record import AccuracyKey, CostKey, Figure, Record
 
@@ -34,7 +34,7 @@ def accuracy_beside(records: Sequence[Record]) -> Table | None:
     """
     found = [one for one in records if isinstance(one.key, AccuracyKey)]
     rows = [
-        (Cell(name), Cell(MEASURES[figure].title), *_compared(record, figure, row), Cell(row.setting), Cell(row.source))
+        (Cell(name), Cell(TITLES[figure]), *_compared(record, figure, row), Cell(row.setting), Cell(row.source))
         for name, record in zip(provenance.labels(found), found, strict=True)
         for figure, row in beside_accuracy(record)
     ]
@@ -92,7 +92,7 @@ def published_table(dataset: str, records: Iterable[Record] = ()) -> Table | Non
     values = of_dataset(dataset)
     if not values:
         return None
-    shown = [figure for figure in MEASURES if any(figure == one for one, _ in values)]
+    shown = [figure for figure in PRINTED if any(figure == one for one, _ in values)]
     lines: dict[str, list[tuple[Cell, ...]]] = {}
     for method, line in _lines(values):
         lines.setdefault(method, []).append(_published_line(line, shown))
@@ -102,7 +102,7 @@ def published_table(dataset: str, records: Iterable[Record] = ()) -> Table | Non
             lines.setdefault(known[0] if known else "", []).append(_measured_line(record, shown))
     columns = (
         Column("method"),
-        *(Column(MEASURES[figure].title, _in_percent) for figure in shown),
+        *(Column(TITLES[figure], _in_percent) for figure in shown),
         Column("source"),
     )
     return Table(

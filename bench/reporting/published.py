@@ -60,30 +60,29 @@ DATASETS = {
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What tables call a figure of ours, and the published metric that it is, under any of these protocols."""
+class Printed:
+    """The published metric that a figure of ours is, under any of these protocols."""
 
-    title: str
     metric: str
     protocols: tuple[str, ...]
 
 
 _RETRIEVAL = ("", "global", "re-rank top-100")
-MEASURES = {
-    "map_easy": Measure("mAP easy", "mAP", ("Easy",)),
-    "map_medium": Measure("mAP medium", "mAP", ("Medium",)),
-    "map_hard": Measure("mAP hard", "mAP", ("Hard",)),
-    "map_hard_star": Measure("mAP hard*", "mAP", ("Hard*",)),
-    "recall_at_1": Measure("R@1", "R@1", _RETRIEVAL),
-    "recall_at_10": Measure("R@10", "R@10", _RETRIEVAL),
-    "recall_at_100": Measure("R@100", "R@100", _RETRIEVAL),
-    "map_at_r_locore": Measure("mAP@R (LOCORE's)", "mAP@R", _RETRIEVAL),
+PRINTED = {
+    "map_easy": Printed("mAP", ("Easy",)),
+    "map_medium": Printed("mAP", ("Medium",)),
+    "map_hard": Printed("mAP", ("Hard",)),
+    "map_hard_star": Printed("mAP", ("Hard*",)),
+    "recall_at_1": Printed("R@1", _RETRIEVAL),
+    "recall_at_10": Printed("R@10", _RETRIEVAL),
+    "recall_at_100": Printed("R@100", _RETRIEVAL),
+    "map_at_r_locore": Printed("mAP@R", _RETRIEVAL),
 }
 PARAMETERS, LATENCY = {"Number of Parameters", "params"}, "latency"
 COUNTS = {"M": 1e6, "K": 1e3}
 
 _WORDS = frozenset(word for method in METHODS.values() for word in method[1:])
-_SAID_BY_THE_MEASURE = {protocol for one in MEASURES.values() for protocol in one.protocols} - set(_RETRIEVAL)
+_SAID_BY_THE_MEASURE = {protocol for one in PRINTED.values() for protocol in one.protocols} - set(_RETRIEVAL)
 _THEN = "+then+"
 
 
@@ -154,7 +153,7 @@ def of_dataset(dataset: str) -> list[tuple[str, Published]]:
         (figure, row)
         for row in published()
         if row.dataset == DATASETS.get(dataset)
-        for figure, measure in MEASURES.items()
+        for figure, measure in PRINTED.items()
         if row.metric == measure.metric and row.protocol in measure.protocols
     ]
 
@@ -168,7 +167,7 @@ def beside_accuracy(record: Record) -> list[tuple[str, Published]]:
     if not isinstance(key, AccuracyKey) or key.read is not None:
         return []
     found = [(figure, row) for figure, row in of_dataset(key.dataset) if _is_of(row, key.reranker)]
-    return sorted(found, key=lambda one: list(MEASURES).index(one[0]))
+    return sorted(found, key=lambda one: list(PRINTED).index(one[0]))
 
 
 def parameters_beside(record: Record) -> Iterator[tuple[float, Published]]:

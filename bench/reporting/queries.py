@@ -51,6 +51,9 @@ MEASURES = {
     "at_100": Measure("mAP@100", "map_at_100", "ap_at_100"),
 }
 
+#: What tables call a figure.
+TITLES = {measure.figure: measure.title for measure in MEASURES.values()}
+
 BASELINE = "none"
 
 

@@ -99,7 +99,9 @@ def test_made_up_distractors_need_this_suite_s_own_descriptors(root):
 def test_files_of_another_list_of_images(root):
     described(root)
     trees.random_descriptors(root / "cub", "made_gallery_", 14, fields=True)
-    with pytest.raises(BenchError, match=r"14 images in .*made_gallery_local\.hdf5 and 15 images in .*made_gallery_global\.pt"):
+    with pytest.raises(
+        BenchError, match=r"14 images in .*made_gallery_local\.hdf5 and 15 images in .*made_gallery_global\.pt"
+    ):
         opened(Stored.of(load(root), "made", None, None).gallery(load(root)))
 
 

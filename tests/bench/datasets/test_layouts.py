@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from bench import datasets
 from bench.datasets import Task
@@ -184,6 +185,25 @@ def test_a_missing_image_is_named_with_the_places_that_were_tried(tmp_path):
     next((folder / "CUB_200_2011" / "images").rglob("001.Bird/2.jpg")).unlink()
     with pytest.raises(BenchError, match=r"no image '001.Bird/2.jpg' in .*CUB_200_2011 or .*CUB_200_2011/images"):
         _ = load("cub", tmp_path).gallery_paths
+
+
+def test_instre_in_the_form_that_its_authors_publish(tmp_path):
+    folder = trees.instances(tmp_path, "instre")
+    wanted = load("instre", tmp_path)
+    gnd = np.zeros((1, 4), dtype=[("ok", object), ("bbx", object)])
+    for entry, truth in zip(gnd[0], wanted.truth.truths, strict=True):
+        left, top, right, bottom = truth.box
+        entry["ok"], entry["bbx"] = truth.hard + 1, np.array([left, top, right - left, bottom - top])
+    names = {
+        key: np.array(list(found), dtype=object)
+        for key, found in (("imlist", wanted.truth.gallery), ("qimlist", wanted.truth.queries))
+    }
+    (folder / "gnd_instre.pkl").unlink()
+    savemat(folder / "gnd_instre.mat", {**names, "gnd": gnd})
+    assert load("instre", tmp_path).sha256 == wanted.sha256
+    (folder / "gnd_instre.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
+    with pytest.raises(BenchError, match=r"cannot read .*gnd_instre\.mat"):
+        load("instre", tmp_path)
 
 
 def test_positives_without_degrees_are_read_as_hard(tmp_path):

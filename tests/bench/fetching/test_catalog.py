@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
-from scipy.io import savemat
 
 from bench.errors import BenchError
 from bench.fetching import ENTRIES, find
@@ -107,16 +104,6 @@ def recipe(page, folder, monkeypatch):
     code = re.search(r"```python\n(.*?)```", (PAGES / page).read_text(encoding="utf8"), re.DOTALL)
     monkeypatch.chdir(folder)
     exec(code[1], {})
-
-
-def test_the_recipe_for_instre(tmp_path, monkeypatch):
-    names = {"imlist": ["INSTRE-S1/a/1.jpg", "INSTRE-S1/a/2.jpg"], "qimlist": ["INSTRE-M/1/7.jpg"]}
-    truth = np.array([[(np.array([[2, 1]]), np.array([[10.0, 20.0, 30.0, 5.0]]))]], dtype=[("ok", "O"), ("bbx", "O")])
-    cells = {key: np.array([value], dtype=object) for key, value in names.items()}
-    savemat(tmp_path / "gnd_instre.mat", {**cells, "gnd": truth})
-    recipe("instre.md", tmp_path, monkeypatch)
-    made = json.loads((tmp_path / "gnd_instre.json").read_text())
-    assert made == {**names, "gnd": [{"ok": [1, 0], "bbx": [10.0, 20.0, 40.0, 25.0]}]}
 
 
 def test_the_recipe_for_rp2k(tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def test_class_based_figures_of_locore_only() -> None:
     record = measured("locore:mamba", "sop").model_copy(update={"figures": figures})
     by_measure = {row[1]: row[2:5] for row in rows([record]) if "Table D" in row[6]}
     assert by_measure["R@1"] == ["84.00", "80.6", "+3.40"]
-    assert by_measure["mAP@R (LOCORE's)"] == ["72.00", "66.4", "+5.60"]
+    assert by_measure["mAP@R as LOCORE sums it"] == ["72.00", "66.4", "+5.60"]
     assert by_measure["R@10"][0].startswith("–")
 
 

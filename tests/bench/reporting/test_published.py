@@ -7,8 +7,8 @@ import pytest
 from bench.reporting.published import (
     COUNTS,
     DATASETS,
-    MEASURES,
     METHODS,
+    PRINTED,
     Published,
     beside_accuracy,
     latencies_beside,
@@ -106,7 +106,7 @@ def test_the_tables_name_what_there_is() -> None:
     assert {method[0] for method in METHODS.values()} <= methods
     settings = {part for row in published() for part in row.variant.split(";")}
     assert {word for method in METHODS.values() for word in method[1:]} <= settings
-    assert all(measure.metric in {row.metric for row in published()} for measure in MEASURES.values())
+    assert all(measure.metric in {row.metric for row in published()} for measure in PRINTED.values())
 
 
 def test_every_re_ranker_has_its_place_or_is_of_this_project() -> None:
@@ -149,7 +149,7 @@ def test_sizes_do_not_stand_beside_one_another() -> None:
 def test_ablated_networks_and_other_definitions_stand_beside_nothing() -> None:
     record = accuracy_record("locore:tiny", dataset="sop")
     assert not any("w/o" in row.variant for _, row in beside_accuracy(record))
-    assert "map_at_r" not in MEASURES
+    assert "map_at_r" not in PRINTED
 
 
 def test_other_descriptors_and_other_people_are_all_shown() -> None:
