@@ -135,7 +135,7 @@ def main(
     Several processes share the queries: torchrun --nproc-per-node N -m bench.accuracy ...
     """
     specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))
-    lengths = _lengths(read, most=local_descriptors)
+    lengths = _lengths(read, most=local_descriptors if descriptors is None else None)
     described = wanted(descriptors, globals_, neighbours) or Descriptors(locals=local_descriptors, training=training)
     folder, store = cache_folder(cache), ResultStore(records_folder(records))
     used = threads or share_of_cores(this_machine().cores)
@@ -173,16 +173,16 @@ def check_policy(policy: Policy, dataset: Dataset) -> None:
         )
 
 
-def _lengths(given: str | None, *, most: int) -> list[int | None]:
-    """The numbers of --read, [None] without; BenchError unless they are from 1 to the number that is kept."""
+def _lengths(given: str | None, *, most: int | None) -> list[int | None]:
+    """The numbers of --read, [None] without; BenchError unless they are from 1 to the number that is kept, if known."""
     try:
         found: list[int | None] = [None] if given is None else [int(one) for one in given.split(",")]
     except ValueError:
         found = [0]
-    if not all(one is None or 1 <= one <= most for one in found):
+    if not all(one is None or 1 <= one <= (most or one) for one in found):
         raise BenchError(
             f"--read {given}",
-            wanted=f"numbers from 1 to the {most} descriptors that are kept, as in 12,24,48",
+            wanted=f"numbers from 1{f' to the {most} descriptors that are kept' if most else ''}, as in 12,24,48",
             cure="Change them, or keep more with --locals.",
         )
     return found

@@ -16,7 +16,7 @@ from bench.files import write_bytes
 from bench.ground import Setting, checkpoints_of
 from bench.matched import pairs, rerank_all, rises_most
 from bench.measure import limit_threads, this_machine
-from bench.places import cache_folder
+from bench.places import DATA_ROOT, cache_folder
 from bench.prepare import Descriptors
 from bench.protocols import Policy
 from bench.provenance import Surroundings, command_line, git_state
@@ -35,6 +35,7 @@ def main(
     checkpoint: options.Checkpoints = None,
     allow_random: options.AllowRandom = False,
     local_descriptors: options.Locals = 500,
+    data_root: options.DataRoot = DATA_ROOT,
     training: options.Training = "facades-train",
     out: Annotated[Path, typer.Option(help="Where the picture is written.")] = Path("reports"),
     cache: options.Cache = None,
@@ -53,6 +54,7 @@ def main(
         allow_random=allow_random,
         cache=cache_folder(cache),
         surroundings=surroundings,
+        data_root=data_root,
     )
     prepared, count = setting.prepared, len(setting.prepared.dataset.truth.queries)
     if query is not None and not 0 <= query < count:

@@ -128,7 +128,7 @@ class Prepared(Gallery):
 
     def first_stage_file(self, shortlist: int) -> Path:
         """The first-stage lists in a file; BenchError for a shortlist of more images than there are."""
-        path = self.folder / "first_stage.npz"
+        path = self.folder / f"first_stage-{shortlist}.npz"
         self.first_stage(shortlist).save(path)
         return path
 

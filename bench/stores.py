@@ -72,7 +72,8 @@ class Stored:
 
     @property
     def slug(self) -> str:
-        return self.local if self.local == self.global_ else f"{self.local}-{self.global_}"
+        lists = "" if self.neighbours is None else f"-{self.neighbours.stem}"
+        return f"{self.local}{lists}" if self.local == self.global_ else f"{self.local}-{self.global_}{lists}"
 
     def queries(self, dataset: Dataset) -> tuple[Part, ...]:
         count = len(dataset.truth.queries)

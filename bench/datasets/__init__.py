@@ -66,7 +66,9 @@ def _official_folder(name: str, data_root: Path | None) -> Path:
     layout = LAYOUTS[name]
     cure = f"Run `python -m bench.fetch {layout.folders[0]}`, or see docs/datasets/README.md for where to put the data."
     if data_root is None:
-        raise BenchError(f"the data set {name} without its data", wanted="--data-root FOLDER", cure=cure)
+        raise BenchError(
+            f"the data set {name} without its data", wanted="a command that takes --data-root FOLDER", cure=cure
+        )
     for folder in layout.folders:
         if (data_root / folder).is_dir():
             return data_root / folder

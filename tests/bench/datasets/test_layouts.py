@@ -104,7 +104,7 @@ def test_what_is_not_there_says_how_to_get_it(tmp_path, name, words):
 
 
 def test_a_data_set_of_a_paper_needs_a_data_root(tmp_path):
-    with pytest.raises(BenchError, match="the data set sop without its data; wanted --data-root"):
+    with pytest.raises(BenchError, match="the data set sop without its data; wanted a command that takes --data-root"):
         datasets.load("sop", cache=tmp_path, workers=1)
 
 
