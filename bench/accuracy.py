@@ -87,6 +87,8 @@ class Request:
 
         if self.crew.count > 1:
             shards.run(len(self.setting.prepared.dataset.truth.queries), run)
+        else:
+            shards.merged()
         if not self.crew.first:
             return CellResult({})
         found = run(shards.first_journal, None)
@@ -153,6 +155,7 @@ def main(
                 cache=folder,
                 surroundings=surroundings,
                 data_root=data_root,
+                searches=crew.first,
             )
         check_policy(policy, setting.prepared.dataset)
         request = Request(setting, policy, folder / "unfinished", timeout, crew)
@@ -179,7 +182,7 @@ def _lengths(given: str | None, *, most: int | None) -> list[int | None]:
         found: list[int | None] = [None] if given is None else [int(one) for one in given.split(",")]
     except ValueError:
         found = [0]
-    if not all(one is None or 1 <= one <= (most or one) for one in found):
+    if any(one is not None and (one < 1 or (most is not None and one > most)) for one in found):
         raise BenchError(
             f"--read {given}",
             wanted=f"numbers from 1{f' to the {most} descriptors that are kept' if most else ''}, as in 12,24,48",

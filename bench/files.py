@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,12 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, all of it or nothing."""
     write_bytes(path, text.encode("utf8"))
+
+
+def digest(path: Path, kind: str = "sha256") -> str:
+    """Of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def unwritable(path: Path, error: OSError) -> BenchError:

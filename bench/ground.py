@@ -135,12 +135,18 @@ class Setting:
         cache: Path,
         surroundings: Surroundings,
         data_root: Path | None = None,
+        searches: bool = True,
     ) -> Setting:
-        """Prepares the data set, with everything that is cached taken as it is."""
+        """Prepares the data set, with everything that is cached taken as it is.
+
+        searches: whether to make the first-stage lists; another process has, where not.
+        """
         prepared = prepare(
             dataset, descriptors, cache=cache, workers=surroundings.threads, progress=progress, data_root=data_root
         )
         file = prepared.first_stage_file(shortlist)
+        if searches:
+            prepared.first_stage(shortlist).save(file)
         return cls(prepared, prepared.described, shortlist, file, checkpoints, allow_random, surroundings)
 
     def weights(self, spec: Spec) -> str:

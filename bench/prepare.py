@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +20,7 @@ from bench.features.images import ImageRef
 from bench.features.resnet import load_backbone
 from bench.features.store import DescriptorStore
 from bench.features.vlad import Vocabulary
+from bench.files import digest
 from bench.first_stage import FirstStage
 from bench.stores import Part, Stored, opened
 
@@ -75,8 +75,7 @@ class Maps:
     def weights(self) -> str:
         if self.checkpoint is None:
             return f"random-{self.seed}"
-        with self.checkpoint.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        return digest(self.checkpoint)[:12]
 
     @property
     def slug(self) -> str:
@@ -127,13 +126,14 @@ class Prepared(Gallery):
         return {"queries": queries, **super().images}
 
     def first_stage_file(self, shortlist: int) -> Path:
-        """The first-stage lists in a file; BenchError for a shortlist of more images than there are."""
-        path = self.folder / f"first_stage-{shortlist}.npz"
-        self.first_stage(shortlist).save(path)
-        return path
+        """Where the first-stage lists are kept."""
+        return self.folder / f"first_stage-{shortlist}.npz"
 
     def first_stage(self, shortlist: int | None = None) -> FirstStage:
-        """The first-stage lists, with at least `shortlist` candidates; None: all there are."""
+        """The first-stage lists, with at least `shortlist` candidates; None: all there are.
+
+        BenchError for a shortlist of more images than there are.
+        """
         count = len(self.gallery)
         shortlist = count if shortlist is None else shortlist
         if self.neighbours is None:

@@ -51,14 +51,14 @@ class Shards:
         work: called with a journal and the queries to add to it. Raises CellFailed when a process could not do its
         range, and BenchError when one is gone; both name the queries.
         """
-        done = self.crew.told(sorted(self._merged()) if self.crew.first else None) or []
+        done = self.crew.told(sorted(self.merged()) if self.crew.first else None) or []
         left = sorted(set(range(queries)) - {int(number) for number in done})
         shares = [list(share) for share in _split(left, self.crew.count)]
         with _naming_the_lost(self.crew, shares):
             said = self.crew.gathered(_attempt(work, self.own_journal, shares[self.crew.rank]))
-            parts = self.crew.gathered({} if self.crew.first else Journal(self.own_journal, self.heading).parts)
+            heard = self.crew.gathered({} if self.crew.first else Journal(self.own_journal, self.heading).parts)
         if self.crew.first:
-            self._add(parts)
+            self._take(heard)
         if failed := [f"{spoken(share)}: {reason}" for share, reason in zip(shares, said, strict=True) if reason]:
             raise CellFailed("; ".join(failed))
 
@@ -68,19 +68,19 @@ class Shards:
             for path in self.folder.glob(f"{self.stem}*.journal"):
                 path.unlink(missing_ok=True)
 
-    def _merged(self) -> dict[str, Any]:
-        """What stands in the journals of earlier runs, all of it now in that of process 0."""
-        others = [path for path in self.folder.glob(f"{self.stem}.*.journal") if path != self.first_journal]
-        self._add([Journal(path, self.heading).parts for path in others])
+    def merged(self) -> dict[str, Any]:
+        """What stands in the journals of earlier runs, all of it now in that of process 0, which alone calls this."""
+        others = list(self.folder.glob(f"{self.stem}.*.journal"))
+        journal = self._take([Journal(path, self.heading).parts for path in others])
         for path in others:
             path.unlink()
-        return Journal(self.first_journal, self.heading).parts
+        return journal.parts
 
-    def _add(self, parts: Sequence[dict[str, Any]]) -> None:
+    def _take(self, heard: Sequence[dict[str, Any]]) -> Journal:
         journal = Journal(self.first_journal, self.heading)
-        for name, value in ((name, value) for one in parts for name, value in one.items()):
-            if name not in journal.parts:
-                journal.add(name, value)
+        if any(heard):
+            journal.merge({name: value for parts in heard for name, value in parts.items()})
+        return journal
 
 
 def spoken(queries: Sequence[int]) -> str:

@@ -1,24 +1,21 @@
 """Where the descriptors of a data set lie: this suite's own folders, or files that others publish beside the data.
 
-<data set's folder>/NAME_query_local.hdf5, NAME_gallery_local.hdf5     local descriptors (AMES, ELViS, LOCORE)
-NAME_query_global.*, NAME_gallery_global.* (or _cls)                   global ones: .hdf5, .npy, raw float32 .pt
-nn_NAME.pkl                                                            first-stage lists
-../revisitop1m/NAME_local.hdf5, NAME_global.*                          of the million distractors
+In the data set's folder: `NAME_query_local.hdf5` and `NAME_gallery_local.hdf5` (AMES, ELViS, LOCORE); global ones as
+`NAME_query_global.*` and `NAME_gallery_global.*`, or `_cls`; first-stage lists as `nn_NAME.pkl`. Of the million
+distractors: `../revisitop1m/NAME_local.hdf5` and `NAME_global.*`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.datasets import Dataset
 from bench.errors import BenchError
+from bench.features.layout import GLOBAL_FILES, LOCAL_FILE
 from bench.features.store import DescriptorStore
-
-LOCALS = ("local.hdf5",)
-GLOBALS = tuple(f"{kind}.{ending}" for kind in ("global", "cls") for ending in ("hdf5", "npy", "pt"))
+from bench.files import digest
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Stored:
             )
         name = global_ or local
         listed = _folder(dataset, name) / f"nn_{name}.pkl"
-        searched = _lies(dataset.folder, f"{name}_query_", GLOBALS)
+        searched = _lies(dataset.folder, f"{name}_query_", GLOBAL_FILES)
         return cls(local, name, neighbours or (listed if listed.is_file() and not searched else None))
 
     @property
@@ -100,17 +97,15 @@ class Stored:
         said = about(self.queries(dataset)[0].open())
         first = "" if self.global_ == self.local else f" + {self.global_} globals"
         if self.neighbours is not None:
-            with self.neighbours.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            first = f", first stage by the lists of {self.neighbours.name} sha256:{digest[:12]}"
+            first = f", first stage by the lists of {self.neighbours.name} sha256:{digest(self.neighbours)[:12]}"
         return f"{self.local}{first} ({said})"
 
     def _part(self, folder: Path, joint: str, count: int | None) -> Part:
         local, global_ = (f"{name}{joint}" for name in (self.local, self.global_))
         return Part(
             str(folder),
-            local if _lies(folder, local, LOCALS) or not _lies(folder, global_, GLOBALS) else None,
-            global_ if self.neighbours is None or _lies(folder, global_, GLOBALS) else None,
+            local if _lies(folder, local, (LOCAL_FILE,)) or not _lies(folder, global_, GLOBAL_FILES) else None,
+            global_ if self.neighbours is None or _lies(folder, global_, GLOBAL_FILES) else None,
             count,
         )
 
@@ -130,7 +125,7 @@ def about(store: DescriptorStore) -> str:
 def _folder(dataset: Dataset, name: str) -> Path:
     """Where the files of the data set's gallery lie: with distractors, perhaps in a folder `NAME+1m` of all images."""
     whole = dataset.folder.parent / dataset.name
-    kinds = (*(f"{name}_gallery_{kind}" for kind in (*LOCALS, *GLOBALS)), f"nn_{name}.pkl")
+    kinds = (*(f"{name}_gallery_{kind}" for kind in (LOCAL_FILE, *GLOBAL_FILES)), f"nn_{name}.pkl")
     behind = dataset.distractors is not None and any((whole / kind).is_file() for kind in kinds)
     return whole if behind else dataset.folder
 

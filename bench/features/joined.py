@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,20 +21,10 @@ P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True)
-class JoinedLocals:
-    """Local descriptors of the images of all parts. Those of a part with fewer an image are followed by padding."""
+class _Joined(Generic[P]):
+    """What joined stores of any kind are."""
 
-    parts: Sequence[Locals]
-
-    @classmethod
-    def of(cls, parts: Sequence[Locals | None]) -> Locals | None:
-        """None unless all parts are there. BenchError unless their widths and their meanings of `xy` agree."""
-        present = [part for part in parts if part is not None]
-        if len(present) < len(parts):
-            return None
-        _agree(present, lambda part: part.dim, "local descriptors {} wide")
-        _agree(present, lambda part: part.xy_convention, "places of descriptors as {!r}")
-        return cls(present)
+    parts: Sequence[P]
 
     @property
     def path(self) -> Path:
@@ -48,20 +38,35 @@ class JoinedLocals:
     def about(self) -> str | None:
         return _about(self.parts)
 
-    @property
-    def xy_convention(self) -> str | None:
-        return self.parts[0].xy_convention
-
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
     @property
-    def length(self) -> int:
-        return max(part.length for part in self.parts)
-
-    @property
     def dim(self) -> int:
         return self.parts[0].dim
+
+
+@dataclass(frozen=True)
+class JoinedLocals(_Joined[Locals]):
+    """Local descriptors of the images of all parts. Those of a part with fewer an image are followed by padding."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Locals | None]) -> Locals | None:
+        """None unless all parts are there. BenchError unless their widths and their meanings of `xy` agree."""
+        present = [part for part in parts if part is not None]
+        if len(present) < len(parts):
+            return None
+        _agree(present, lambda part: part.dim, "local descriptors {} wide")
+        _agree(present, lambda part: part.xy_convention, "places of descriptors as {!r}")
+        return cls(present)
+
+    @property
+    def xy_convention(self) -> str | None:
+        return self.parts[0].xy_convention
+
+    @property
+    def length(self) -> int:
+        return max(part.length for part in self.parts)
 
     def features(self, indices: ArrayLike, *, locals: int | None = None) -> Features:
         chosen, count = checked(indices, self.path, len(self)), count_of(self, locals)
@@ -82,10 +87,8 @@ class JoinedLocals:
 
 
 @dataclass(frozen=True)
-class JoinedGlobals:
+class JoinedGlobals(_Joined[Globals]):
     """Global descriptors of the images of all parts."""
-
-    parts: Sequence[Globals]
 
     @classmethod
     def of(cls, parts: Sequence[Globals | None]) -> Globals | None:
@@ -95,25 +98,6 @@ class JoinedGlobals:
             return None
         _agree(present, lambda part: part.dim, "global descriptors {} wide")
         return cls(present)
-
-    @property
-    def path(self) -> Path:
-        return self.parts[0].path
-
-    @property
-    def fingerprint(self) -> str | None:
-        return _fingerprint(self.parts)
-
-    @property
-    def about(self) -> str | None:
-        return _about(self.parts)
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    @property
-    def dim(self) -> int:
-        return self.parts[0].dim
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -7,7 +7,6 @@ that is verified. When all are, each becomes its target by one rename, and `fetc
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import shutil
@@ -22,7 +21,7 @@ from bench.fetching.archives import unpack
 from bench.fetching.download import PATIENT, Patience, download
 from bench.fetching.entry import Entry, File
 from bench.fetching.members import ArchiveError
-from bench.files import replacing, unwritable, write_text
+from bench.files import digest, replacing, unwritable, write_text
 from rerankers import RerankError, hub
 
 log = logging.getLogger(__name__)
@@ -150,12 +149,12 @@ def _copy_from_hub(file: File, path: Path, put_at: Path) -> None:
 
 def _verified(job: _Job, file: File, path: Path, md5: str | None) -> Record:
     """Its record; BenchError, and the download is removed, when it is not the file that is known, or was got before."""
-    seen = {"bytes": str(path.stat().st_size), "SHA-256": _digest(path, "sha256")}
+    seen = {"bytes": str(path.stat().st_size), "SHA-256": digest(path)}
     before = read_records(job.folder).get(file.name)
     held = before.sha256 if before and before.url == file.url and file.sha256 is None else None
     wanted = {"bytes": file.size_bytes, "SHA-256": file.sha256 or held, "MD5": md5}
     if md5 is not None:
-        seen["MD5"] = _digest(path, "md5")
+        seen["MD5"] = digest(path, "md5")
     for what, value in wanted.items():
         if value is None or seen[what] == str(value):
             continue
@@ -236,8 +235,3 @@ def _alone(folder: Path) -> Iterator[None]:
                 if [path.name for path in staging.iterdir()] == ["lock"]:
                     (staging / "lock").unlink()
                     staging.rmdir()
-
-
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()

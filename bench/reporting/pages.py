@@ -43,8 +43,9 @@ def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, 
     drawn = [group for group in groups if not group.ablation]
     found = {id(group): _pictures(group, stem) for group, stem in zip(drawn, _stems(drawn), strict=True)}
     pictures = [found.get(id(group), ("", {})) for group in groups]
+    printed = _published(records)
     texts = {
-        "README.md": _front(records, sections, groups, [lines for lines, _ in pictures], matches),
+        "README.md": _front(records, sections, groups, [lines for lines, _ in pictures], matches, bool(printed)),
         "cost.md": _page("Cost", records, [_cost_in_full(section) for section in sections] or [NO_COST]),
         "cost.csv": cost.sheet(records).csv(),
         "accuracy.md": _page(
@@ -60,7 +61,7 @@ def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, 
     if blends := tune.groups(records):
         texts["tune.md"] = _page("Blends", records, [_blends(group) for group in blends])
         texts["tune.csv"] = tune.sheet(records).csv()
-    if printed := _published(records):
+    if printed:
         texts["published.md"] = _page("Published and measured", records, printed)
         texts["published.csv"] = beside_sheet(records).csv()
     if linked := linking.groups(records):
@@ -76,6 +77,7 @@ def _front(
     groups: Sequence[Group],
     pictures: Sequence[str],
     matches: Sequence[str],
+    printed: bool,
 ) -> str:
     costs = [_titled(one.title, cost.section_table(one).markdown(), provenance.block(one.records)) for one in sections]
     earned = [
@@ -103,7 +105,7 @@ def _front(
             more_accuracy,
             steady,
             *([blends] if tune.groups(records) else []),
-            *([papers] if _published(records) else []),
+            *([papers] if printed else []),
             *([links] if linking.groups(records) else []),
             *(["## Matches\n", *shown] if shown else []),
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ class Journal:
         """Notes that the part `name` is done; on the disk before it returns."""
         self.parts[name] = value
         self._append([name, value])
+
+    def merge(self, parts: Mapping[str, Any]) -> None:
+        """Takes over parts that another journal has noted; those of this one stay. On the disk before it returns."""
+        self.parts = {**parts, **self.parts}
+        self._rewrite()
 
     def _lines(self) -> list[Any]:
         if not self.path.exists():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import h5py
@@ -28,10 +29,12 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+OPTIONS = {"shortlist": 20, "rerankers": "none,sg-rerank,ransac", "local_descriptors": 200, "threads": 2}
+
+
 def job(cache, records, **changes):
     """Runs the command's function; gives its exit code."""
-    options = {"shortlist": 20, "rerankers": "none,sg-rerank,ransac", "local_descriptors": 200, "threads": 2}
-    return exit_code(accuracy.main, records=records, cache=cache, **(QUICK | options | changes))
+    return exit_code(accuracy.main, records=records, cache=cache, **(QUICK | OPTIONS | changes))
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,24 @@ def test_an_interrupted_cell_goes_on_where_it_stopped(cache, first, tmp_path, mo
     assert len(ranked) == 5
     straight = by_name(first)["ransac:affine"]
     assert found["scores_sha256"] == straight.scores_sha256 and found["series"] == straight.series
+
+
+def test_one_process_goes_on_with_what_several_have_finished(cache, first, tmp_path, monkeypatch):
+    def killed(target, payload, **_):
+        """Leaves the journal of a second process with three queries, as a run that was lost does."""
+        path = Path(payload["journal"])
+        earn.run(payload | {"queries": [4, 5, 6], "journal": str(path.with_suffix(".1.journal"))}, lambda *_: None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(accuracy, "isolated", killed)
+    with pytest.raises(KeyboardInterrupt):
+        accuracy.main(**QUICK | OPTIONS | {"rerankers": "ransac", "cache": cache, "records": tmp_path, "again": True})
+    monkeypatch.setattr(accuracy, "isolated", lambda target, payload, **_: earn.run(payload, lambda *_: None))
+    ranked, original = [], earn.rerank_query
+    monkeypatch.setattr(earn, "rerank_query", lambda *args: ranked.append(1) or original(*args))
+    assert job(cache, tmp_path, rerankers="ransac", again=True) == 0
+    assert len(ranked) == 5 and list((cache / "unfinished").glob("*.journal")) == []
+    assert by_name(tmp_path)["ransac:affine"].scores_sha256 == by_name(first)["ransac:affine"].scores_sha256
 
 
 def own_images(folder, *, box=True):

@@ -10,6 +10,14 @@ def test_parts_survive_a_new_start(tmp_path):
     assert Journal(tmp_path / "j", "cell 1").parts == {"0": {"order": [2, 1]}, "1": 5}
 
 
+def test_parts_of_another_journal_are_taken_over_and_own_ones_stay(tmp_path):
+    journal = Journal(tmp_path / "j", "cell")
+    journal.add("0", "own")
+    journal.merge({"0": "other", "1": "other"})
+    journal.add("2", "own")
+    assert Journal(tmp_path / "j", "cell").parts == {"0": "own", "1": "other", "2": "own"}
+
+
 def test_another_heading_starts_anew(tmp_path):
     Journal(tmp_path / "j", "cell 1").add("0", 1)
     assert Journal(tmp_path / "j", "cell 2").parts == {}
