@@ -107,7 +107,7 @@ def _zipped(archive: Path, progress: Progress) -> Iterator[Member]:
                 raise refused(archive, info.filename, "encrypted", wanted="members that can be read")
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
                 raise refused(archive, info.filename, "a device", wanted="files and folders")
-            if info.is_dir():
+            if info.filename.endswith("/"):  # ZipInfo.is_dir() fails on an empty name before Python 3.12
                 yield Member(info.filename)
             elif stat.S_ISLNK(mode):
                 with file.open(info) as target:

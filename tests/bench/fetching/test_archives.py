@@ -12,7 +12,7 @@ import zipfile
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
@@ -265,6 +265,7 @@ def test_bytes_that_have_changed(tmp_path, into, name):
     refuses(archive, into, "damaged.*CRC")
 
 
+@example(changes=[(385, 0)])  # a member of the zip without a name
 @given(changes=st.lists(st.tuples(st.integers(0, 699), st.integers(0, 255)), min_size=1, max_size=20))
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz"])
 def test_whatever_has_changed_it_is_unpacked_or_refused(tmp_path_factory, name, changes):
