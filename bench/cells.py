@@ -6,17 +6,20 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from bench.console import progress
+from bench.errors import BenchError
 from bench.measure.process import Outcome, run_isolated
+from bench.places import RECORDS_OF_RECORD
 from bench.processes import Crew
 from bench.provenance import Surroundings
 from bench.results import Figure, Record, ResultStore
 from bench.results.record import Key, Status
+from bench.timetable import Timetable, spoken
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class Cell:
     run: Callable[[], CellResult]
     #: Whether an earlier result of this cell is as thorough as what is asked for now.
     enough: Callable[[Record], bool] = lambda record: True
+    #: Seconds that this cell may take, judged by an earlier record of it, on whatever machine.
+    expected_s: Callable[[Record], float] = lambda record: record.provenance.wall_s
 
 
 def run_cells(
@@ -62,6 +67,7 @@ def run_cells(
     crew: processes that run the same cells together; process 0 decides, and keeps the records.
     """
     now = surroundings.provenance(started_at=datetime.now(UTC), wall_s=0)
+    timetable = Timetable([_expected_s(cell, store) for cell in cells])
     records = []
     for number, cell in enumerate(cells, 1):
         title = f"[{number}/{len(cells)}] {cell.key.reranker}"
@@ -70,9 +76,11 @@ def run_cells(
         if kept is not None:
             log.info("%s: kept from %s", title, kept.provenance.started_at)
             records.append(kept)
+            timetable.note(number - 1, 0)
             continue
-        log.info("%s: running", title)
+        log.info("%s: running%s", title, spoken(timetable.left_s()))
         record = _run(cell, surroundings)
+        timetable.note(number - 1, record.provenance.wall_s)
         if crew.first:
             store.put(record)
         records.append(record)
@@ -84,6 +92,15 @@ def run_cells(
             record.provenance.wall_s,
         )
     return records
+
+
+def _expected_s(cell: Cell, store: ResultStore) -> float | None:
+    """From the last record of the cell, or from the one that came along."""
+    for known in (store, ResultStore(RECORDS_OF_RECORD)):
+        with suppress(BenchError):  # of another version: it says nothing, and is replaced by this run
+            if (record := known.get(cell.key)) is not None and record.status == "ok":
+                return cell.expected_s(record)
+    return None
 
 
 def _run(cell: Cell, surroundings: Surroundings) -> Record:

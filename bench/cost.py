@@ -1,33 +1,52 @@
-"""What one re-ranker costs per 100 candidates: the cost cell, in three passes that each run in a process of their own.
+"""What one re-ranker costs per 100 candidates, as it is taken in a process of its own: one or several passes.
 
-Counting changes the program that is counted, and timing needs what memory measuring frees; so latency, memory and
-FLOPs are taken apart, on the same inputs, and the hash of the scores shows that they saw the same program.
+Counting changes the program that is counted, and a window for memory wants what timing does not: so the passes are
+apart, all on the same inputs, and each hashes the scores, which shows that all saw the same program.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import rerankers
-from bench.cells import CellFailed, CellResult, isolated
 from bench.features.synthetic import workload
-from bench.measure import count, device_memory, host_memory, matmul_peak, threads_in_force, time_calls
-from bench.results import Figure
-from rerankers import Ranking, Reranker
+from bench.measure import (
+    copy_rate,
+    count,
+    device_memory,
+    host_memory,
+    matmul_peak,
+    threads_in_force,
+    time_calls,
+    time_each,
+    traffic,
+)
+from bench.reading import reading
+from rerankers import Features, Ranking, Reranker
 from rerankers.registry import Inputs, inputs_of, parse
 
+#: Calls within one window of memory.
 MEMORY_RUNS = 3
+#: Other queries that a re-ranker which stops early is timed on.
+QUERIES = 10
 GIGA = 1e9
 
 
 @dataclass(frozen=True)
 class CostTask:
-    """One cost cell, as JSON can carry it."""
+    """One cost cell, as JSON can carry it.
+
+    budget_s: see `bench.measure.time_calls`. counted: candidates that FLOPs are counted on; None: all of them.
+    locals: local descriptors of every image, in place of the published number. at_once: pairs scored at once.
+    """
 
     reranker: str
     device: str
@@ -37,19 +56,70 @@ class CostTask:
     warmup: int
     runs: int
     budget_s: float | None = None
+    counted: int | None = None
+    locals: int | None = None
+    at_once: int | None = None
 
-    def prepared(self) -> tuple[Reranker, Callable[[], Ranking], dict[str, Any]]:
-        """The re-ranker, the call that is measured, and the inputs of that call."""
-        spec = parse(self.reranker)
-        reranker = rerankers.build(spec, allow_random=True, seed=self.seed, dtype=self.dtype)
-        inputs = asdict(inputs_of(spec))
-        query, candidates, similarity = workload(candidates=self.candidates, seed=self.seed, **inputs)
-        query, candidates = query.to(self.device), candidates.to(self.device)
-        similarity = similarity.to(self.device)
+    @property
+    def inputs(self) -> Inputs:
+        """Sizes of one query's inputs."""
+        published = inputs_of(parse(self.reranker))
+        if self.locals is None or published.local_dim is None:
+            return published
+        return replace(published, query_locals=self.locals, candidate_locals=self.locals)
+
+    def prepared(self) -> Workload:
+        """The re-ranker and its inputs, on the device."""
+        reranker = rerankers.build(
+            self.reranker, allow_random=True, seed=self.seed, dtype=self.dtype, at_once=self.at_once
+        )
+        if self.locals is not None:
+            reading(reranker, self.locals)
         if (network := reranker.module()) is not None:
             network.to(self.device)
-        ranked = {"query": query, "candidates": candidates}
-        return reranker, lambda: reranker.ranking(query, candidates, similarity), ranked
+        return Workload(self, reranker, *self.drawn(self.seed))
+
+    def drawn(self, seed: int) -> tuple[Features, Features, Tensor]:
+        """A query, its candidates and their similarities, on the device."""
+        query, candidates, similarity = workload(candidates=self.candidates, seed=seed, **asdict(self.inputs))
+        return query.to(self.device), candidates.to(self.device), similarity.to(self.device)
+
+
+@dataclass
+class Workload:
+    """A re-ranker and one query's inputs.
+
+    ranked: what the last measured call gave; None before the first. calls_s: wall time of all calls so far.
+    """
+
+    task: CostTask
+    reranker: Reranker
+    query: Features
+    candidates: Features
+    similarity: Tensor
+    ranked: Ranking | None = field(default=None, init=False)
+    calls_s: float = field(default=0.0, init=False)
+
+    def call(self) -> Ranking:
+        """What is measured."""
+        return self.rank(self.query, self.candidates, self.similarity)
+
+    def part(self, images: slice) -> Callable[[], Ranking]:
+        """The call on some of the candidates only."""
+        return partial(self.rank, self.query, self.candidates[images], self.similarity[images])
+
+    def ranked_once(self) -> Ranking:
+        """What the last measured call gave; that of a first call where there was none."""
+        if self.ranked is None:
+            self.ranked = self.call()
+        return self.ranked
+
+    def rank(self, query: Features, candidates: Features, similarity: Tensor) -> Ranking:
+        """One call of the re-ranker."""
+        start = time.perf_counter()
+        ranking = self.reranker.ranking(query, candidates, similarity)
+        self.calls_s += time.perf_counter() - start
+        return ranking
 
 
 def describe_inputs(inputs: Inputs) -> str:
@@ -64,160 +134,129 @@ def describe_inputs(inputs: Inputs) -> str:
     return ", ".join(parts)
 
 
-def latency(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-    """First pass: the cold call, the warm-up, the measured calls, and the machine's matrix product beside them."""
-    task = CostTask(**payload)
-    _, call, _ = task.prepared()
-    timing, ranking = time_calls(call, warmup=task.warmup, runs=task.runs, device=task.device, budget_s=task.budget_s)
-    peak = matmul_peak(task.dtype, device=task.device)
+def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """The passes that `payload["passes"]` names, one after the other, on `payload["task"]`: pass -> what it found.
+
+    "wall_s": of all of it, without the start of the process and its imports. "calls_s": what of it the calls took.
+    """
+    start = time.perf_counter()
+    load = CostTask(**payload["task"]).prepared()
+    found: dict[str, Any] = {name: PASSES[name](load) for name in payload["passes"]}
+    return found | {"wall_s": time.perf_counter() - start, "calls_s": load.calls_s}
+
+
+def observe(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """Latency and memory of one CostTask from one process, in one dictionary."""
+    load = CostTask(**payload).prepared()
+    return latency(load) | memory(load)
+
+
+def latency(load: Workload) -> dict[str, Any]:
+    """The cold call, the warm-up, and the measured calls."""
+    task = load.task
+    timing, ranking = time_calls(
+        load.call, warmup=task.warmup, runs=task.runs, device=task.device, budget_s=task.budget_s
+    )
+    load.ranked = ranking
     return {
+        "device": task.device,
         "cold_ms": timing.cold_ms,
         "warmup": timing.warmup,
         "samples_ms": list(timing.samples_ms),
         "summary": asdict(timing.summary),
+        "gap_ms": timing.gap_ms,
         "noise": asdict(timing.noise),
         "noisy": timing.noise.noisy,
+        "energy": asdict(timing.energy),
         "threads": threads_in_force(),
-        "peak_gflop_per_s": peak / GIGA,
         "scores_sha256": scores_sha256(ranking),
     }
 
 
-def memory(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-    """Second pass: peaks of host and device over MEMORY_RUNS calls, after one call that loads what is loaded once."""
-    task = CostTask(**payload)
-    _, call, _ = task.prepared()
-    call()
+def memory(load: Workload) -> dict[str, Any]:
+    """Peaks of host and device over a few calls, after one that loads what is loaded once."""
+    task = load.task
+    calls = 1 if task.budget_s is not None else MEMORY_RUNS
+    ranking = load.ranked_once()
 
-    def calls() -> Ranking:
-        for _ in range(MEMORY_RUNS):
-            ranking = call()
+    def called() -> Ranking:
+        for _ in range(calls):
+            ranking = load.call()
         return ranking
 
-    device, _ = device_memory(calls, device=task.device)
-    host, ranking = host_memory(calls)
+    device, _ = device_memory(called if task.device != "cpu" else lambda: ranking, device=task.device)
+    host, ranking = host_memory(called)
     return {"host": asdict(host), "device": asdict(device), "scores_sha256": scores_sha256(ranking)}
 
 
-def flops(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-    """Third pass: parameters, and the three witnesses of the FLOPs."""
-    task = CostTask(**payload)
-    reranker, call, inputs = task.prepared()
+def rates(load: Workload) -> dict[str, Any]:
+    """What this machine can do, now: its matrix product in the type measured, and copying."""
+    device = load.task.device
+    return {
+        "peak_gflop_per_s": matmul_peak(load.task.dtype, device=device) / GIGA,
+        "copy_gbyte_per_s": copy_rate(device=device) / GIGA,
+    }
+
+
+def spread(load: Workload) -> dict[str, Any]:
+    """Of a re-ranker that stops early: milliseconds for each pair by itself, and for other queries of the same size."""
+    if load.reranker.uncounted is None:
+        return {"reason": "every pair takes the same work"}
+    pairs = [load.part(slice(number, number + 1)) for number in range(len(load.candidates))]
+    others = [load.task.drawn(load.task.seed + 1 + number) for number in range(QUERIES)]
+    queries = [partial(load.rank, *one) for one in others]
+    return {"pairs_ms": list(time_each(pairs)), "queries_ms": list(time_each(queries))}
+
+
+def flops(load: Workload) -> dict[str, Any]:
+    """Parameters, the three witnesses of the FLOPs, and the bytes that are moved."""
+    reranker, task = load.reranker, load.task
     network = reranker.module()
-    form = reranker.closed_form(*reranker.readable(**inputs))
     found: dict[str, Any] = {
         "parameters": 0 if network is None else sum(parameter.numel() for parameter in network.parameters()),
+        "bytes_least": bytes_least(load),
         "uncounted": reranker.uncounted,
-        "scores_sha256": scores_sha256(call()),
+        "scores_sha256": scores_sha256(load.ranked_once()),
     }
-    if reranker.uncounted is None:
-        counted = count(call, closed_form=None if form is None else form.executed)
-        found |= {
-            "algorithmic": None if form is None else form.algorithmic,
-            "witnesses": {witness.name: asdict(witness) for witness in counted.witnesses},
-            "verdict": counted.verdict,
-            "explanation": counted.explanation,
-        }
-    return found
+    if reranker.uncounted is not None:
+        return found
+    whole = reranker.closed_form(*reranker.readable(load.query, load.candidates))
+    number = min(task.counted or task.candidates, task.candidates) if whole is not None else task.candidates
+    part = reranker.closed_form(*reranker.readable(load.query, load.candidates[:number]))
+    counted = count(load.part(slice(number)), closed_form=None if part is None else part.executed)
+    return found | {
+        "counted": number,
+        "executed": None if whole is None else whole.executed,
+        "algorithmic": None if whole is None else whole.algorithmic,
+        "witnesses": {witness.name: asdict(witness) for witness in counted.witnesses},
+        "verdict": counted.verdict,
+        "explanation": counted.explanation,
+        "bytes_touched": traffic(load.call).bytes if number == task.candidates else None,
+    }
+
+
+#: Passes by name, in the order in which they disturb each other least when they share a process.
+PASSES: Mapping[str, Callable[[Workload], dict[str, Any]]] = {
+    "latency": latency,
+    "rates": rates,
+    "spread": spread,
+    "memory": memory,
+    "flops": flops,
+}
+
+
+def bytes_least(load: Workload) -> int:
+    """Bytes that any program must move: parameters and inputs read once, one float32 score a candidate written."""
+    network = load.reranker.module()
+    held = [] if network is None else list(network.parameters())
+    for side in load.reranker.readable(load.query, load.candidates):
+        for name in load.reranker.needs:
+            value = getattr(side, name)
+            held += value if isinstance(value, tuple) else [value]
+    return sum(one.numel() * one.element_size() for one in held) + 4 * len(load.candidates)
 
 
 def scores_sha256(ranking: Ranking) -> str:
     """Of what the candidates were sorted by, so that two runs can be shown to be the same."""
     key = ranking.key.detach().to("cpu", torch.float32).contiguous().numpy()
     return hashlib.sha256(key.astype("<f4").tobytes()).hexdigest()
-
-
-def measure(task: CostTask, *, threads: int, timeout_s: float) -> CellResult:
-    """All passes of one cell, each with `timeout_s` seconds.
-
-    CellFailed when a pass fails, the witnesses of the FLOPs disagree, or the passes saw different scores.
-    """
-    found = {
-        name: isolated(f"bench.cost:{name}", asdict(task), threads=threads, timeout_s=timeout_s)
-        for name in ("latency", "memory", "flops")
-    }
-    hashes = {name: one["scores_sha256"] for name, one in found.items()}
-    if len(set(hashes.values())) != 1:
-        raise CellFailed(f"the passes gave different scores: {hashes}")
-    if found["flops"].get("verdict") == "disagree":
-        raise CellFailed(found["flops"]["explanation"])
-    figures = _flops_figures(found["flops"]) | _latency_figures(found["latency"]) | _memory_figures(found["memory"])
-    figures |= _rates(figures)
-    series = {"latency_samples_ms": found["latency"]["samples_ms"]}
-    return CellResult(figures, series, _notes(task, found), hashes["latency"])
-
-
-def _notes(task: CostTask, found: dict[str, Any]) -> list[str]:
-    """What a reader of the row must know."""
-    notes = [f"random weights, seed {task.seed}"] if found["flops"]["parameters"] else []
-    asked, taken = (task.warmup, task.runs), (found["latency"]["warmup"], len(found["latency"]["samples_ms"]))
-    if taken != asked:
-        notes.append(f"{taken[0]} + {taken[1]} runs: {asked[0]} + {asked[1]} do not fit {task.budget_s:g} s")
-    if found["latency"]["noisy"]:
-        noise = found["latency"]["noise"]
-        steal = "" if noise["steal_share"] is None else f", {noise['steal_share']:.1%} steal"
-        notes.append(f"noisy: {noise['involuntary_switches']} involuntary switches{steal}")
-    if len(set(found["latency"]["threads"].values())) > 1:
-        notes.append(f"libraries differ in threads: {found['latency']['threads']}")
-    return notes
-
-
-def _latency_figures(found: dict[str, Any]) -> dict[str, Figure]:
-    summary = found["summary"]
-    names = {"mean": "mean", "std": "std", "median": "median", "min": "minimum", "p95": "p95"}
-    return {f"latency_{name}_ms": Figure(value=summary[source]) for name, source in names.items()} | {
-        "cold_ms": Figure(value=found["cold_ms"]),
-        "peak_gflop_per_s": Figure(value=found["peak_gflop_per_s"]),
-    }
-
-
-def _memory_figures(found: dict[str, Any]) -> dict[str, Figure]:
-    host, device = found["host"], found["device"]
-    delta = None if host["peak_bytes"] is None else host["peak_bytes"] - host["baseline_bytes"]
-    values = {
-        "baseline_rss_bytes": (host["baseline_bytes"], host),
-        "peak_rss_bytes": (host["peak_bytes"], host),
-        "delta_rss_bytes": (delta, host),
-        "delta_anon_bytes": (host["anon_bytes"], host),
-        "delta_file_bytes": (host["file_bytes"], host),
-        "device_allocated_bytes": (device["allocated_bytes"], device),
-        "device_reserved_bytes": (device["reserved_bytes"], device),
-    }
-    return {name: _figure(value, part["reason"]) for name, (value, part) in values.items()}
-
-
-def _flops_figures(found: dict[str, Any]) -> dict[str, Figure]:
-    parameters = {"parameters": Figure(value=found["parameters"])}
-    if found["uncounted"]:
-        names = ("executed", "algorithmic", "dispatcher", "closed_form", "deepspeed")
-        return parameters | {f"gflops_{name}": Figure(reason=found["uncounted"]) for name in names}
-    witnesses = {
-        f"gflops_{name.replace(' ', '_')}": _gflops(one["flops"], one["reason"])
-        for name, one in found["witnesses"].items()
-    }
-    return (
-        parameters
-        | witnesses
-        | {
-            "gflops_executed": witnesses["gflops_dispatcher"],
-            "gflops_algorithmic": _gflops(found["algorithmic"], "this re-ranker brings no closed form"),
-        }
-    )
-
-
-def _gflops(flops: int | None, reason: str) -> Figure:
-    return _figure(None if flops is None else flops / GIGA, reason)
-
-
-def _rates(figures: dict[str, Figure]) -> dict[str, Figure]:
-    """FLOP/s reached, and its share of what a matrix product reached in the same run."""
-    work, median, peak = (figures[name] for name in ("gflops_executed", "latency_median_ms", "peak_gflop_per_s"))
-    if work.value is None or not median.value or not peak.value:
-        missing = Figure(reason=work.reason or "no time passed")
-        return {"achieved_gflop_per_s": missing, "fraction_of_peak": missing}
-    reached = work.value / (median.value / 1e3)
-    return {"achieved_gflop_per_s": Figure(value=reached), "fraction_of_peak": Figure(value=reached / peak.value)}
-
-
-def _figure(value: float | int | None, reason: str | None) -> Figure:
-    return Figure(reason=reason or "not measured") if value is None else Figure(value=value)

@@ -18,6 +18,7 @@ from bench.ground import Candidates, Ground, read
 from bench.judging import Reranked, judge
 from bench.metrics.revisited import Tail
 from bench.protocols import CandidateList, Policy
+from bench.reading import reading
 from bench.results import Journal
 from rerankers import Features, Reranker
 
@@ -75,15 +76,6 @@ def reranked(
     for number in queries:
         query = read(asked, np.array([number]), reranker.query_locals, reranker)
         yield number, rerank_query(reranker, query, gallery, lists[number])
-
-
-def reading(reranker: Reranker, length: int) -> Reranker:
-    """The re-ranker, with all that it is made of, made to read `length` local descriptors of every image."""
-    for inner in vars(reranker).values():
-        if isinstance(inner, Reranker):
-            reading(inner, length)
-    reranker.query_locals = reranker.candidate_locals = length
-    return reranker
 
 
 def rerank_query(

@@ -11,6 +11,8 @@ from bench.files import unwritable
 DATA_ROOT = Path("data")
 #: Of this checkout; a report takes along those that it is made from.
 DEFAULT_RECORDS = Path("results")
+#: Those that the reports in this checkout were made from.
+RECORDS_OF_RECORD = Path(__file__).resolve().parent.parent / "reports" / "records"
 
 
 def cache_folder(chosen: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import torch
@@ -10,14 +11,15 @@ import typer
 from bench import options
 from bench.cells import Cell, exit_code, run_cells
 from bench.console import output, run
-from bench.cost import CostTask, describe_inputs, measure
+from bench.cost import CostTask, describe_inputs
+from bench.costing import TOGETHER, Protocol, expected_s, measure
 from bench.errors import BenchError, unknown_name
 from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, records_folder
 from bench.provenance import Surroundings, command_line
-from bench.reporting import cost_table
+from bench.reporting.cost import section_table, sections
 from bench.results import CostKey, Record, ResultStore
-from rerankers.registry import DTYPES, Spec, inputs_of, parse
+from rerankers.registry import DTYPES, Spec, parse
 
 #: The cells of the default comparison, each at its published size.
 DEFAULT = ",".join(
@@ -50,53 +52,86 @@ DEFAULT = ",".join(
 )
 
 
+class Thoroughness(StrEnum):
+    """paper: nothing is cut. quick: a cell's calls get a budget, FLOPs are counted on few candidates."""
+
+    PAPER = "paper"
+    QUICK = "quick"
+
+
+#: Candidates that FLOPs are counted on in a hurry.
+QUICKLY_COUNTED = 10
+
+
 def main(
     rerankers: options.Rerankers = DEFAULT,
     candidates: Annotated[int, typer.Option(help="Candidates of the one query.", min=1)] = 100,
-    device: options.Device = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; default: the CPU, and the GPU if any.")] = "",
     dtypes: Annotated[
-        str, typer.Option(help=f"Comma-separated number types of matrix products: {', '.join(DTYPES)}.")
-    ] = "float32",
+        str,
+        typer.Option(
+            help=f"Comma-separated number types of matrix products: {', '.join(DTYPES)}; "
+            "default: float32 on the CPU, all on a GPU."
+        ),
+    ] = "",
+    protocol: Annotated[
+        Thoroughness, typer.Option(help="paper cuts nothing; quick cuts long cells, and says what it cut.")
+    ] = Thoroughness.PAPER,
+    budget: Annotated[
+        float, typer.Option(help="Under quick: seconds for the warm-up and measured calls of a cell.", min=0)
+    ] = 12,
     warmup: Annotated[int, typer.Option(help="Calls before the measured ones.", min=0)] = 10,
     runs: Annotated[int, typer.Option(help="Measured calls.", min=1)] = 10,
-    budget: Annotated[
-        float | None,
-        typer.Option(help="Seconds for the warm-up and measured calls of a cell; those that take longer get fewer."),
-    ] = None,
+    processes: Annotated[int, typer.Option(help="Under paper: processes that time a cell.", min=1)] = 3,
     records: options.Records = DEFAULT_RECORDS,
     threads: options.Threads = None,
     seed: options.Seed = 0,
-    timeout: Annotated[float, typer.Option(help="Seconds that one pass of a cell may take.", min=1)] = 1800,
+    timeout: Annotated[float, typer.Option(help="Seconds that one process of a cell may take.", min=1)] = 1800,
     again: options.Again = False,
 ) -> None:
-    """Measures parameters, FLOPs, latency and peak memory of every re-ranker, and keeps a record of each."""
-    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise BenchError(f"device {device!r}", wanted="cpu, or a CUDA device that is there", cure="Pass --device cpu.")
+    """Measures parameters, FLOPs, latency, memory and energy of every re-ranker, and keeps a record of each."""
     specs = list(dict.fromkeys(parse(one) for one in rerankers.split(",")))
-    types = list(dict.fromkeys(dtypes.split(",")))
-    for unknown in set(types) - set(DTYPES):
-        raise unknown_name("dtype", unknown, DTYPES)
     store = ResultStore(records_folder(records))
     surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.profile"))
+    chosen = Protocol(processes=processes)
+    if protocol is Thoroughness.QUICK:
+        chosen = Protocol(TOGETHER, budget_s=budget, processes=1, counted=min(QUICKLY_COUNTED, candidates))
 
-    def cell(spec: Spec, dtype: str) -> Cell:
+    def cell(spec: Spec, where: str, dtype: str) -> Cell:
+        task = CostTask(str(spec), where, dtype, candidates, seed, warmup, runs)
         key = CostKey(
-            reranker=str(spec),
-            device=device,
-            dtype=dtype,
-            candidates=candidates,
-            inputs=describe_inputs(inputs_of(spec)),
+            reranker=str(spec), device=where, dtype=dtype, candidates=candidates, inputs=describe_inputs(task.inputs)
         )
-        task = CostTask(str(spec), key.device, key.dtype, candidates, seed, warmup, runs, budget)
 
-        def whole(record: Record) -> bool:
-            return budget is not None or len(record.series.get("latency_samples_ms", ())) >= runs
+        def thorough(record: Record) -> bool:
+            seen = {name: len(record.series.get(name, ())) for name in ("latency_samples_ms", "process_medians_ms")}
+            enough = seen["latency_samples_ms"] >= runs and seen["process_medians_ms"] >= processes
+            return protocol is Thoroughness.QUICK or enough
 
-        return Cell(key, lambda: measure(task, threads=surroundings.threads, timeout_s=timeout), whole)
+        return Cell(
+            key,
+            lambda: measure(task, chosen, threads=surroundings.threads, timeout_s=timeout),
+            enough=thorough,
+            expected_s=lambda record: expected_s(record, chosen, warmup + runs),
+        )
 
-    found = run_cells([cell(spec, one) for spec in specs for one in types], store, surroundings, again=again)
-    output.print(cost_table(found).markdown(), markup=False, highlight=False)
+    cells = [cell(spec, where, dtype) for where, dtype in places(device, dtypes) for spec in specs]
+    found = run_cells(cells, store, surroundings, again=again)
+    for section in sections(found):
+        output.print(section_table(section).markdown(), markup=False, highlight=False)
     raise typer.Exit(exit_code(found))
+
+
+def places(device: str, dtypes: str) -> list[tuple[str, str]]:
+    """(device, number type) of the cells; BenchError for what is not there."""
+    has_gpu = torch.cuda.is_available()
+    if device not in ("", "cpu") and not (device.startswith("cuda") and has_gpu):
+        raise BenchError(f"device {device!r}", wanted="cpu, or a CUDA device that is there", cure="Pass --device cpu.")
+    types = list(dict.fromkeys(dtypes.split(","))) if dtypes else []
+    for unknown in set(types) - set(DTYPES):
+        raise unknown_name("dtype", unknown, DTYPES)
+    devices = [device] if device else ["cpu", *(["cuda"] if has_gpu else [])]
+    return [(one, dtype) for one in devices for dtype in types or (["float32"] if one == "cpu" else DTYPES)]
 
 
 if __name__ == "__main__":

@@ -5,17 +5,21 @@ torch; the functions that need it do so when called. Three passes, each in a pro
 the others: `count` (FLOPs), `time_calls` (latency), `host_memory` and `device_memory` (peaks).
 """
 
-from bench.measure.clock import Noise, Timing, time_calls
+from bench.measure.clock import Noise, Timing, time_calls, time_each
+from bench.measure.energy import Energy, EnergyCounter
 from bench.measure.flops import FlopCount, Witness, count
 from bench.measure.machine import Machine, this_machine, versions
 from bench.measure.memory import DeviceMemory, HostMemory, device_memory, host_memory
-from bench.measure.peak import matmul_peak
+from bench.measure.peak import copy_rate, matmul_peak
 from bench.measure.process import Outcome, Progress, run_isolated
 from bench.measure.stats import Summary, quantile, summarise
 from bench.measure.threads import limit_threads, threads_in_force
+from bench.measure.traffic import Traffic, traffic
 
 __all__ = [
     "DeviceMemory",
+    "Energy",
+    "EnergyCounter",
     "FlopCount",
     "HostMemory",
     "Machine",
@@ -24,7 +28,9 @@ __all__ = [
     "Progress",
     "Summary",
     "Timing",
+    "Traffic",
     "Witness",
+    "copy_rate",
     "count",
     "device_memory",
     "host_memory",
@@ -36,5 +42,7 @@ __all__ = [
     "this_machine",
     "threads_in_force",
     "time_calls",
+    "time_each",
+    "traffic",
     "versions",
 ]

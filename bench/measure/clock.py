@@ -6,13 +6,14 @@ import gc
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from bench.errors import BenchError
+from bench.measure.energy import Energy, EnergyCounter
 from bench.measure.stats import Summary, summarise
 
 T = TypeVar("T")
@@ -22,6 +23,8 @@ NS_PER_MS = 1e6
 #: core to itself, 400 to 1000 where it shared one.
 NOISY_STEAL_SHARE = 0.01
 NOISY_SWITCHES_PER_CPU_S = 200.0
+#: Processor time below which a rate of switches says nothing.
+LEAST_CPU_S = 0.01
 #: Measured calls below which there is no spread to speak of.
 FEWEST_RUNS = 3
 
@@ -43,7 +46,7 @@ class Noise:
     @property
     def noisy(self) -> bool:
         """Whether the samples should be taken again rather than believed (and never silently dropped)."""
-        switches_per_cpu_s = self.involuntary_switches / max(self.cpu_s, 0.01)
+        switches_per_cpu_s = self.involuntary_switches / max(self.cpu_s, LEAST_CPU_S)
         return (self.steal_share or 0.0) > NOISY_STEAL_SHARE or switches_per_cpu_s > NOISY_SWITCHES_PER_CPU_S
 
 
@@ -54,6 +57,7 @@ class Timing:
     cold_ms: the very first call, wall time. It is neither a warm-up call nor a sample.
     samples_ms: each measured call; on CUDA the time between its two events, elsewhere wall time.
     wall_ms: the whole window, synchronised on both sides, divided by its calls.
+    energy: of the whole window.
     """
 
     device: str
@@ -62,6 +66,7 @@ class Timing:
     samples_ms: tuple[float, ...]
     wall_ms: float
     noise: Noise
+    energy: Energy
 
     @property
     def summary(self) -> Summary:
@@ -101,11 +106,11 @@ def time_calls(
         for _ in range(warmup):
             output = call()
         synchronise()
-        before = _Noise()
+        before, charged = _Noise(), EnergyCounter(device)
         measure = _wall_samples if device == "cpu" else _event_samples
         del output
         samples_ms, window_ms, output = measure(call, runs, synchronise)
-        noise = before.until_now(window_ms / 1e3)
+        noise, energy = before.until_now(window_ms / 1e3), charged.until_now()
     timing = Timing(
         device=device,
         warmup=warmup,
@@ -113,20 +118,34 @@ def time_calls(
         samples_ms=samples_ms,
         wall_ms=window_ms / runs,
         noise=noise,
+        energy=energy,
     )
     return timing, output
+
+
+def time_each(calls: Sequence[Callable[[], Any]]) -> tuple[float, ...]:
+    """Milliseconds of each of several different calls on the CPU, once each, after one more of the first."""
+    now, samples = time.perf_counter_ns, []
+    with _no_collection():
+        for call in [*calls[:1], *calls]:
+            start = now()
+            output = call()
+            samples.append((now() - start) / NS_PER_MS)
+            del output
+    return tuple(samples[1:])
 
 
 def within(budget_s: float, call_s: float, *, warmup: int, runs: int) -> tuple[int, int]:
     """Warm-up and measured calls that fit the budget when one takes `call_s` seconds.
 
-    At least FEWEST_RUNS are measured after one warm-up call (or what was asked, if less), whatever they take.
+    At least FEWEST_RUNS are measured (or what was asked, if less), whatever they take; then the cold call has to do
+    for a warm-up.
     """
     fitting = int(budget_s / max(call_s, 1e-9))
     if fitting >= warmup + runs:
         return warmup, runs
     measured = min(runs, max(FEWEST_RUNS, fitting * 2 // 3))
-    return min(warmup, max(1, fitting - measured)), measured
+    return min(warmup, max(0, fitting - measured)), measured
 
 
 def _wall_samples(call: Callable[[], T], runs: int, _: Callable[[], None]) -> tuple[tuple[float, ...], float, T]:

@@ -19,9 +19,23 @@ _MEMORY = (
     "delta_file_bytes",
     "device_allocated_bytes",
     "device_reserved_bytes",
+    "device_driver_bytes",
 )
 
 _WITNESSES = ("gflops_dispatcher", "gflops_closed_form", "gflops_deepspeed")
+
+_ROOFLINE = (
+    "gflops_executed",
+    "bytes_least",
+    "bytes_touched",
+    "intensity_flop_per_byte",
+    "peak_gflop_per_s",
+    "copy_gbyte_per_s",
+    "roofline_compute_ms",
+    "roofline_memory_ms",
+)
+_SPREAD = ("process_spread", "steal_share", "switches_per_cpu_s")
+_PAIRS = ("pairs_p50_ms", "pairs_p95_ms", "queries_p50_ms", "queries_p95_ms")
 
 FIGURES = (
     "parameters",
@@ -34,25 +48,36 @@ FIGURES = (
     "latency_min_ms",
     "latency_p95_ms",
     "cold_ms",
+    "launch_gap_ms",
+    *_SPREAD,
+    *_PAIRS,
     "achieved_gflop_per_s",
-    "peak_gflop_per_s",
     "fraction_of_peak",
+    *_ROOFLINE[1:],
     *_MEMORY,
+    "energy_joules",
+    "calls_s",
+    "harness_s",
 )
 
 _WHAT = (Column("re-ranker"), Column("inputs"), Column("device"), Column("dtype"))
 
 CAPTION = (
     "One query and {candidates} candidates. Parameters and FLOPs leave the backbone out; one multiply-add is 2 FLOPs, "
-    "matrix products and convolutions only. FLOP executed: what the program runs; needed: what the scores depend on. "
-    "Latency: mean ± standard deviation over the measured runs of one process, after warm-up. "
-    "GFLOP/s: executed FLOPs over the median latency; of peak: over the machine's own matrix-product rate, measured in "
-    "the same run. Memory: the process's peak resident set, and its growth over the baseline before the window."
+    "matrix products and convolutions only. FLOP executed: what the program runs; needed: what the scores depend on; "
+    "witnesses: how many counts of what is executed agree to 1 %, which DeepSpeed's, torch's and the closed form may. "
+    "Latency: mean ± standard deviation over the measured runs of one process, after warm-up; cold: the first call. "
+    "TFLOP/s: executed FLOPs over the median latency; of peak: over the machine's own matrix-product rate, measured in "
+    "the same process. Intensity: executed FLOPs over the least bytes (weights, inputs, scores, each once); bound by: "
+    "what the roofline of this machine says. Memory: the process's peak resident set, and its growth over the baseline "
+    "before the window. Noisy: whether the machine took cores away while the runs were measured."
 )
 CAUTION = (
     "The runs of one process are one observation: between processes the same code differs by several per cent, "
     "so small differences in latency mean nothing."
 )
+#: More involuntary switches per second of processor time, or more time stolen, make a cell noisy: bench.measure.clock.
+NOISY = "noisy"
 
 
 @dataclass(frozen=True)
@@ -98,38 +123,42 @@ def section_table(section: Section) -> Table:
         Column("params (M)", millions),
         Column("GFLOP executed", significant),
         Column("GFLOP needed", significant),
+        Column("witnesses", count),
         Column("latency (ms)", significant),
         Column("median (ms)", significant),
-        Column("GFLOP/s", significant),
+        Column("p95 (ms)", significant),
+        Column("cold (ms)", significant),
+        Column("TFLOP/s", _thousandth),
         Column("of peak (%)", percent),
+        Column("FLOP/byte", significant),
+        Column("bound by"),
         Column("peak memory (MiB)", mebibytes),
         Column("over baseline (MiB)", mebibytes),
         Column("on device (MiB)", mebibytes),
+        Column("noisy"),
         Column("commit"),
     )
-    names = (
-        "latency_median_ms",
-        "achieved_gflop_per_s",
-        "fraction_of_peak",
-        "peak_rss_bytes",
-        "delta_rss_bytes",
-        "device_allocated_bytes",
-    )
+    speed = ("latency_median_ms", "latency_p95_ms", "cold_ms", "achieved_gflop_per_s", "fraction_of_peak")
     rows = tuple(
         (
             *_what(record),
             *_cells(record, ("parameters", "gflops_executed", "gflops_algorithmic")),
+            _agreeing(record),
             _mean_latency(record),
-            *_cells(record, names),
+            *_cells(record, (*speed, "intensity_flop_per_byte")),
+            _bound(record),
+            *_cells(record, ("peak_rss_bytes", "delta_rss_bytes", "device_allocated_bytes")),
+            _noisy(record),
             provenance.commit_cell(record),
         )
         for record in section.records
     )
-    return Table(columns=columns, rows=rows, caption=CAPTION.format(candidates=section.candidates), notes=(CAUTION,))
+    notes = (CAUTION, *_harness(section.records))
+    return Table(columns=columns, rows=rows, caption=CAPTION.format(candidates=section.candidates), notes=notes)
 
 
 def latency_table(section: Section) -> Table:
-    """How latency is distributed."""
+    """How latency is distributed, within a process and between processes."""
     names = (
         "cold_ms",
         "latency_min_ms",
@@ -139,11 +168,33 @@ def latency_table(section: Section) -> Table:
         "latency_p95_ms",
     )
     titles = ("cold first call", "min", "median", "mean", "std", "p95")
-    return Table(
-        columns=(*_WHAT, Column("runs", count), *(Column(f"{title} (ms)", significant) for title in titles)),
-        rows=tuple((*_what(one), _runs(one), *_cells(one, names)) for one in section.records),
-        caption="Latency per query. The cold first call is no part of the other figures.",
+    columns = (
+        *_WHAT,
+        Column("runs", count),
+        *(Column(f"{title} (ms)", significant) for title in titles),
+        Column("launch gap (ms)", significant),
+        Column("processes", count),
+        Column("apart (%)", percent),
+        Column("switches a CPU second", significant),
+        Column("steal (%)", percent),
+        Column("energy (J)", significant),
     )
+    rows = tuple(
+        (
+            *_what(one),
+            _runs(one),
+            *_cells(one, (*names, "launch_gap_ms")),
+            _processes(one),
+            *_cells(one, ("process_spread", "switches_per_cpu_s", "steal_share", "energy_joules")),
+        )
+        for one in section.records
+    )
+    caption = (
+        "Latency per query. The cold first call is no part of the other figures. Launch gap: wall time a call that no "
+        "pair of CUDA events holds. Apart: largest minus smallest median of the processes that timed the cell, over "
+        "their median; the others made 1 + 3 calls. Energy: of the whole package, other programs included, per call."
+    )
+    return Table(columns=columns, rows=rows, caption=caption)
 
 
 def flops_table(section: Section) -> Table:
@@ -158,9 +209,53 @@ def flops_table(section: Section) -> Table:
     )
 
 
+def roofline_table(section: Section) -> Table:
+    """What the machine's product and its memory would take for the FLOPs and the bytes, and how far latency is off."""
+    columns = (
+        *_WHAT,
+        Column("GFLOP", significant),
+        Column("least bytes (MiB)", mebibytes),
+        Column("touched by kernels (MiB)", mebibytes),
+        Column("FLOP/byte", significant),
+        Column("product (GFLOP/s)", significant),
+        Column("copy (GB/s)", significant),
+        Column("product's bound (ms)", significant),
+        Column("memory's bound (ms)", significant),
+        Column("bound by"),
+        Column("latency / bound", significant),
+    )
+    rows = tuple((*_what(one), *_cells(one, _ROOFLINE), _bound(one), _over_bound(one)) for one in section.records)
+    caption = (
+        "The larger of two times that no program of these FLOPs can beat: FLOPs over the rate of the machine's matrix "
+        "product, and the least bytes over the rate at which it copies, both measured in the same process (roofline: "
+        "Williams et al., CACM 2009). Least bytes: weights and inputs read once, scores written once. Touched by "
+        "kernels: inputs and outputs of every kernel, whether they came from memory or from a cache."
+    )
+    return Table(columns=columns, rows=rows, caption=caption)
+
+
+def pairs_table(section: Section) -> Table | None:
+    """Latency over pairs and over queries of those that stop early; None where there are none."""
+    found = [one for one in section.records if one.figure(_PAIRS[0]).value is not None]
+    if not found:
+        return None
+    columns = (
+        *_WHAT,
+        *(Column(f"{what} {label} (ms)", significant) for what in ("pair", "query") for label in ("p50", "p95")),
+    )
+    caption = (
+        "RANSAC stops when it has seen enough, so its latency is a distribution: over the candidates of one query, "
+        "one pair a call, and over other queries with as many candidates."
+    )
+    return Table(columns=columns, rows=tuple((*_what(one), *_cells(one, _PAIRS)) for one in found), caption=caption)
+
+
 def memory_table(section: Section) -> Table:
     """Host and device memory."""
-    titles = ("baseline", "peak", "growth", "growth, anonymous", "growth, files", "device allocated", "device reserved")
+    titles = (
+        *("baseline", "peak", "growth", "growth, anonymous", "growth, files"),
+        *("device allocated", "device reserved", "device used by the driver"),
+    )
     return Table(
         columns=(*_WHAT, *(Column(title, mebibytes) for title in titles)),
         rows=tuple((*_what(one), *_cells(one, _MEMORY)) for one in section.records),
@@ -204,6 +299,57 @@ def _mean_latency(record: Record) -> Cell:
 def _runs(record: Record) -> Cell:
     samples = record.series.get("latency_samples_ms")
     return Cell(len(samples)) if samples else missing(record.reason or "no samples were kept")
+
+
+def _processes(record: Record) -> Cell:
+    medians = record.series.get("process_medians_ms")
+    return Cell(len(medians)) if medians else missing(record.reason or "measured before processes were compared")
+
+
+def _thousandth(value: float) -> str:
+    return significant(value / 1e3)
+
+
+def _agreeing(record: Record) -> Cell:
+    """How many counts there are; a cell whose counts disagree has failed."""
+    counts = [record.figure(name) for name in _WITNESSES]
+    found = [one for one in counts if one.value is not None]
+    if not found:
+        return missing(counts[0].reason or "not measured")
+    return Cell(len(found), tuple({one.reason for one in counts if one.reason and "candidates only" in one.reason}))
+
+
+def _bound(record: Record) -> Cell:
+    compute, memory = record.figure("roofline_compute_ms"), record.figure("roofline_memory_ms")
+    if compute.value is None or memory.value is None:
+        return figure_cell(compute)
+    return Cell("product" if compute.value >= memory.value else "memory")
+
+
+def _over_bound(record: Record) -> Cell:
+    names = ("roofline_compute_ms", "roofline_memory_ms", "latency_median_ms")
+    compute, memory, taken = (record.figure(name) for name in names)
+    bound = max(compute.value or 0, memory.value or 0)
+    return Cell(taken.value / bound) if taken.value is not None and bound else figure_cell(compute)
+
+
+def _noisy(record: Record) -> Cell:
+    noisy = record.figure(NOISY)
+    return figure_cell(noisy) if noisy.value is None else Cell("yes" if noisy.value else "no")
+
+
+def _harness(records: Sequence[Record]) -> list[str]:
+    """One sentence on what measuring cost, where records say so."""
+    kept = [(one.figure("harness_s").value, one.figure("calls_s").value) for one in records]
+    known = [(harness, calls) for harness, calls in kept if harness is not None and calls is not None]
+    total = sum(harness + calls for harness, calls in known)
+    if not total:
+        return []
+    share = percent(sum(harness for harness, _ in known) / total)
+    return [
+        f"The harness took {share} % of the time of these {len(known)} cells: all that is no call of a re-ranker, "
+        "from building it to the rates of the machine; starting processes and importing libraries not counted."
+    ]
 
 
 def _apart(record: Record) -> Cell:

@@ -139,10 +139,13 @@ def _page(title: str, records: Sequence[Record], parts: Sequence[str]) -> str:
 def _cost_in_full(section: Section) -> str:
     tables = {
         "Latency": cost.latency_table,
+        "Pairs and queries": cost.pairs_table,
         "FLOPs": cost.flops_table,
+        "Roofline": cost.roofline_table,
         "Memory": cost.memory_table,
     }
-    details = [f"#### {title}\n\n{table(section).markdown()}" for title, table in tables.items()]
+    made = {title: table(section) for title, table in tables.items()}
+    details = [f"#### {title}\n\n{table.markdown()}" for title, table in made.items() if table is not None]
     if beside := cost_beside(section.records):
         details.append(f"#### Published values\n\n{beside.markdown()}")
     main = cost.section_table(section).markdown()

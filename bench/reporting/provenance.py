@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.reporting.numbers import significant
 from bench.reporting.queries import trained
 from bench.reporting.tables import Cell, Column, Table, bullets, code, escaped, missing
-from bench.results.record import AccuracyKey, CostKey, Record
+from bench.results.record import AccuracyKey, ChurnKey, LinkingKey, Record, TuneKey
 
 SHORT_HASH = 12
 
@@ -139,11 +139,17 @@ def _sheet_cells(record: Record) -> tuple[Cell, ...]:
     )
 
 
+#: What sets apart two records of one re-ranker that are not of a data set.
+_TELLING = ("device", "dtype", "inputs", "axis", "planted", "how")
+
+
 def _particulars(record: Record) -> str:
     key = record.key
-    if isinstance(key, CostKey):
-        return ", ".join((key.device, key.dtype, key.inputs))
-    return f"L = {key.read}" if isinstance(key, AccuracyKey) and key.read is not None else key.weights
+    if isinstance(key, AccuracyKey) and key.read is not None:
+        return f"L = {key.read}"
+    if isinstance(key, AccuracyKey | ChurnKey | TuneKey | LinkingKey):
+        return key.weights
+    return ", ".join(str(value) for name, value in key.model_dump().items() if name in _TELLING)
 
 
 def _spread(named: Named, say: Callable[[Record], str]) -> str:

@@ -1,7 +1,20 @@
 """Records of cells and where they are kept."""
 
 from bench.results.journal import Journal
-from bench.results.record import AccuracyKey, ChurnKey, CostKey, Figure, LinkingKey, Provenance, Record, TuneKey
+from bench.results.record import (
+    AccuracyKey,
+    ChurnKey,
+    CostKey,
+    Figure,
+    GateKey,
+    LinkingKey,
+    NoiseKey,
+    PowerKey,
+    Provenance,
+    Record,
+    SweepKey,
+    TuneKey,
+)
 from bench.results.store import ResultStore
 
 __all__ = [
@@ -9,10 +22,14 @@ __all__ = [
     "ChurnKey",
     "CostKey",
     "Figure",
+    "GateKey",
     "Journal",
     "LinkingKey",
+    "NoiseKey",
+    "PowerKey",
     "Provenance",
     "Record",
     "ResultStore",
+    "SweepKey",
     "TuneKey",
 ]

@@ -96,7 +96,59 @@ class LinkingKey(_Frozen):
     draws: int = Field(description="how often other descriptors are drawn for each case")
 
 
-Key = Annotated[CostKey | AccuracyKey | ChurnKey | TuneKey | LinkingKey, Field(discriminator="kind")]
+class SweepKey(_Frozen):
+    """How the cost of a re-ranker grows along one axis."""
+
+    kind: Literal["sweep"] = "sweep"
+    reranker: str
+    device: str
+    dtype: str
+    axis: str = Field(description="what is varied: candidates, descriptors, window, batch or threads")
+    values: str = Field(description="the values of the axis, comma-separated, ascending")
+    candidates: int
+    inputs: str
+
+
+class GateKey(_Frozen):
+    """What must not change of a re-ranker unnoticed: facts, scores, latency and memory over several processes."""
+
+    kind: Literal["gate"] = "gate"
+    reranker: str
+    device: str
+    dtype: str
+    candidates: int
+    inputs: str
+    weights: str
+
+
+class NoiseKey(_Frozen):
+    """How far two measurements of the same code lie apart on one machine (A/A)."""
+
+    kind: Literal["noise"] = "noise"
+    reranker: str
+    device: str
+    dtype: str
+    candidates: int
+    inputs: str
+    duels: int = Field(description="duels that one comparison takes")
+
+
+class PowerKey(_Frozen):
+    """How often the gate notices a change that was planted."""
+
+    kind: Literal["power"] = "power"
+    reranker: str = Field(description="comma-separated: the re-rankers that the change was planted in")
+    device: str
+    candidates: int
+    duels: int
+    planted: str = Field(description="'nothing', 'slower by 20 %', 'memory +50 %', 'another ranking', ...")
+    how: str = Field(description="'run' where the changed code ran, 'added' where the share was added to samples")
+
+
+Key = Annotated[
+    CostKey | AccuracyKey | ChurnKey | TuneKey | LinkingKey | SweepKey | GateKey | NoiseKey | PowerKey,
+    Field(discriminator="kind"),
+]
 
 
 class Provenance(_Frozen):

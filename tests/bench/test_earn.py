@@ -8,8 +8,9 @@ import torch
 
 from bench.datasets import Dataset
 from bench.datasets.ground_truth import GroundTruth, QueryTruth
-from bench.earn import QueryResult, evaluation, reading, rerank_query
+from bench.earn import QueryResult, evaluation, rerank_query
 from bench.protocols import CandidateList, Policy
+from bench.reading import reading
 from rerankers import Features, Reranker
 from rerankers.compose import Blend, Chain, Slide
 

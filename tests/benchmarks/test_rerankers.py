@@ -121,5 +121,6 @@ def matmul_rate() -> float:
 def memory_over_baseline(name: str, *, candidates: int) -> int | None:
     """Bytes at the peak of a few calls, as the profile takes them; None where the system does not say."""
     task = CostTask(name, "cpu", "float32", candidates, seed=0, warmup=0, runs=1)
-    host = isolated("bench.cost:memory", asdict(task), threads=torch.get_num_threads(), timeout_s=600)["host"]
+    payload = {"task": asdict(task), "passes": ["memory"]}
+    host = isolated("bench.cost:run", payload, threads=torch.get_num_threads(), timeout_s=600)["memory"]["host"]
     return None if host["peak_bytes"] is None else host["peak_bytes"] - host["baseline_bytes"]

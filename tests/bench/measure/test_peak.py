@@ -5,11 +5,20 @@ import pytest
 from bench.errors import BenchError
 from bench.measure import peak
 from bench.measure.clock import Noise, Timing
+from bench.measure.energy import Energy
 
 
 def test_rate_is_flops_over_the_median(monkeypatch):
     noise = Noise(wall_s=1.0, cpu_s=1.0, involuntary_switches=0, steal_share=None)
-    timing = Timing(device="cpu", warmup=2, cold_ms=9.0, samples_ms=(1.0, 2.0, 50.0), wall_ms=3.0, noise=noise)
+    timing = Timing(
+        device="cpu",
+        warmup=2,
+        cold_ms=9.0,
+        samples_ms=(1.0, 2.0, 50.0),
+        wall_ms=3.0,
+        noise=noise,
+        energy=Energy(reason="none"),
+    )
     products = []
 
     def time_calls(call, **options):
@@ -29,3 +38,19 @@ def test_every_dtype_is_measured(dtype):
 def test_other_dtypes_are_refused():
     with pytest.raises(BenchError, match="Did you mean 'float32'"):
         peak.matmul_peak("fp32")
+
+
+def test_copying_reads_and_writes_every_byte(monkeypatch):
+    seen = []
+
+    def time_calls(call, **options):
+        seen.append(call().numel() * 4)
+        noise = Noise(wall_s=1.0, cpu_s=1.0, involuntary_switches=0, steal_share=None)
+        samples = (1.0, 4.0, 50.0)
+        energy = Energy(reason="none")
+        timing = Timing(device="cpu", warmup=2, cold_ms=9, samples_ms=samples, wall_ms=3, noise=noise, energy=energy)
+        return timing, None
+
+    monkeypatch.setattr(peak, "time_calls", time_calls)
+    assert peak.copy_rate(size_bytes=4000) == 2 * 4000 / 0.004
+    assert seen == [4000]

@@ -36,13 +36,19 @@ def test_a_row_is_known_to_the_letter() -> None:
         "2.08",
         "46.9",
         "35.9",
+        "3",
         "616 ± 14",
         "612",
-        "76.1",
+        "640",
+        "1,204",
+        "0.0761",
         "42.50",
+        "447",
+        "product",
         "504",
         "204",
         "–²",
+        "no",
         "0123456",
     ]
 
@@ -50,7 +56,7 @@ def test_a_row_is_known_to_the_letter() -> None:
 def test_footnotes_give_the_notes_and_the_reasons() -> None:
     text = cost_table([cost_record(), failed_cost_record("rrt:gld", "oom: killed at 23.1 GiB")]).markdown()
     assert "- ¹ random weights, seed 0\n- ² no CUDA device\n- ³ oom: killed at 23.1 GiB\n" in text
-    assert rows_of(text)[1][4:14] == ["–³"] * 10
+    assert rows_of(text)[1][4:20] == ["–³"] * 16
 
 
 def test_the_caption_says_how_many_candidates() -> None:
@@ -105,7 +111,35 @@ def test_commits_stand_in_the_row() -> None:
 def test_latency_in_detail() -> None:
     (section,) = cost.sections([cost_record()])
     (row,) = rows_of(cost.latency_table(section).markdown())
-    assert row[4:] == ["3", "1,204", "601", "612", "616", "13.7", "640"]
+    assert row[4:] == ["3", "1,204", "601", "612", "616", "13.7", "640", "–²", "3", "8.30", "31.5", "0.00", "–³"]
+
+
+def test_the_roofline_says_what_binds_and_how_far_off_the_latency_is() -> None:
+    fast = {"roofline_compute_ms": 2.0, "roofline_memory_ms": 306.125}
+    (section,) = cost.sections([cost_record(), cost_record("b", figures=fast), failed_cost_record("c", "oom")])
+    rows = rows_of(cost.roofline_table(section).markdown())
+    assert [row[-2:] for row in rows] == [["product", "2.34"], ["memory", "2.00"], ["–²", "–²"]]
+
+
+def test_pairs_have_a_table_only_where_a_re_ranker_stops_early() -> None:
+    (section,) = cost.sections([cost_record()])
+    assert cost.pairs_table(section) is None
+    early = {"pairs_p50_ms": 0.7, "pairs_p95_ms": 1.9, "queries_p50_ms": 75.0, "queries_p95_ms": 81.0}
+    (section,) = cost.sections([cost_record(), cost_record("ransac:affine", figures=early)])
+    (row,) = rows_of(cost.pairs_table(section).markdown())
+    assert row[4:] == ["0.700", "1.90", "75.0", "81.0"]
+
+
+def test_the_share_of_the_harness_is_said_over_all_cells() -> None:
+    text = cost_table([cost_record(), cost_record("b", figures={"calls_s": 79.0, "harness_s": 1.0})]).markdown()
+    assert "The harness took 2.00 % of the time of these 2 cells" in text
+
+
+def test_counts_on_some_candidates_are_said_to_be_such() -> None:
+    part = "counted on 10 candidates only: the witnesses agree"
+    quick = {"gflops_dispatcher": part, "gflops_deepspeed": part}
+    text = cost_table([cost_record(figures=quick)]).markdown()
+    assert rows_of(text)[0][7].startswith("1") and part in text
 
 
 def test_witnesses_and_how_far_they_lie_apart() -> None:
@@ -128,7 +162,7 @@ def test_one_witness_agrees_with_nobody() -> None:
 def test_memory_in_detail() -> None:
     (section,) = cost.sections([cost_record()])
     (row,) = rows_of(cost.memory_table(section).markdown())
-    assert row[4:] == ["300", "504", "204", "200", "4.00", "–²", "–²"]
+    assert row[4:] == ["300", "504", "204", "200", "4.00", "–²", "–²", "–²"]
 
 
 def test_the_sheet_reads_back_in_full_precision() -> None:
@@ -139,7 +173,9 @@ def test_the_sheet_reads_back_in_full_precision() -> None:
     assert float(ames["latency_mean_ms"]) == 616.4
     assert int(ames["parameters"]) == 2_079_745
     assert ames["device_allocated_bytes"] == ""
-    assert json.loads(ames["reasons"]) == {NO_CUDA: ["device_allocated_bytes", "device_reserved_bytes"]}
+    reasons = json.loads(ames["reasons"])
+    assert reasons[NO_CUDA] == ["device_allocated_bytes", "device_reserved_bytes", "device_driver_bytes"]
+    assert reasons["a CPU call is timed whole"] == ["launch_gap_ms"]
     assert (ames["commit"], ames["dirty"], ames["threads"]) == ("f" * 40, "true", "2")
     failed = next(row for row in rows if row["reranker"] == "rrt:gld")
     assert failed["status"] == "failed"
