@@ -9,16 +9,19 @@ import torch
 import typer
 
 from bench import options
+from bench.axes import Sweep
 from bench.cells import Cell, exit_code, run_cells
 from bench.console import output, run
 from bench.cost import CostTask, describe_inputs
 from bench.costing import TOGETHER, Protocol, expected_s, measure
 from bench.errors import BenchError, unknown_name
 from bench.measure import this_machine
-from bench.places import DEFAULT_RECORDS, records_folder
+from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
 from bench.provenance import Surroundings, command_line
 from bench.reporting.cost import section_table, sections
+from bench.reporting.scaling import groups, law_table
 from bench.results import CostKey, Record, ResultStore
+from bench.sweeping import sweep_cell
 from rerankers.registry import DTYPES, Spec, parse
 
 #: The cells of the default comparison, each at its published size.
@@ -83,7 +86,15 @@ def main(
     warmup: Annotated[int, typer.Option(help="Calls before the measured ones.", min=0)] = 10,
     runs: Annotated[int, typer.Option(help="Measured calls.", min=1)] = 10,
     processes: Annotated[int, typer.Option(help="Under paper: processes that time a cell.", min=1)] = 3,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="AXIS=V,V,V,V: only how cost grows along candidates, descriptors, window, batch or threads; "
+            "may be given several times."
+        ),
+    ] = None,
     records: options.Records = DEFAULT_RECORDS,
+    cache: options.Cache = None,
     threads: options.Threads = None,
     seed: options.Seed = 0,
     timeout: Annotated[float, typer.Option(help="Seconds that one process of a cell may take.", min=1)] = 1800,
@@ -115,10 +126,20 @@ def main(
             expected_s=lambda record: expected_s(record, chosen, warmup + runs),
         )
 
-    cells = [cell(spec, where, dtype) for where, dtype in places(device, dtypes) for spec in specs]
+    def swept(along: Sweep, spec: Spec, where: str, dtype: str) -> Cell:
+        task = CostTask(str(spec), where, dtype, candidates, seed, warmup, runs, budget_s=chosen.budget_s)
+        work = cache_folder(cache) / "unfinished"
+        return sweep_cell(
+            task, along, threads=surroundings.threads, work=work, timeout_s=timeout, processes=chosen.processes
+        )
+
+    all_places = [(spec, *place) for place in places(device, dtypes) for spec in specs]
+    sweeps = [Sweep.parse(one) for one in sweep or []]
+    cells = [swept(along, *one) for along in sweeps for one in all_places] or [cell(*one) for one in all_places]
     found = run_cells(cells, store, surroundings, again=again)
-    for section in sections(found):
-        output.print(section_table(section).markdown(), markup=False, highlight=False)
+    tables = [section_table(one) for one in sections(found)] + [law_table(one) for one in groups(found)]
+    for table in tables:
+        output.print(table.markdown(), markup=False, highlight=False)
     raise typer.Exit(exit_code(found))
 
 

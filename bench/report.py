@@ -21,8 +21,13 @@ MATCHES = "matches_*.png"
 #: What a report consists of.
 KINDS = (
     "README.md",
-    *(f"{page}.*" for page in ("accuracy", "churn", "cost", "tune", "linking", "published")),
+    *(
+        f"{page}.*"
+        for page in ("accuracy", "churn", "cost", "tune", "linking", "published", "scaling", "noise", "power")
+    ),
     "scatter_*.png",
+    "noise_*.png",
+    "scaling_*.png",
     f"{EVIDENCE}/*.json",
 )
 

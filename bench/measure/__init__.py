@@ -5,9 +5,10 @@ torch; the functions that need it do so when called. Three passes, each in a pro
 the others: `count` (FLOPs), `time_calls` (latency), `host_memory` and `device_memory` (peaks).
 """
 
-from bench.measure.clock import Noise, Timing, time_calls, time_each
+from bench.measure.clock import Noise, NoiseWindow, Timing, time_calls, time_each
+from bench.measure.companion import Companion, CompanionFailed
 from bench.measure.energy import Energy, EnergyCounter
-from bench.measure.flops import FlopCount, Witness, count
+from bench.measure.flops import FlopCount, Witness, count, dispatched
 from bench.measure.machine import Machine, this_machine, versions
 from bench.measure.memory import DeviceMemory, HostMemory, device_memory, host_memory
 from bench.measure.peak import copy_rate, matmul_peak
@@ -17,6 +18,8 @@ from bench.measure.threads import limit_threads, threads_in_force
 from bench.measure.traffic import Traffic, traffic
 
 __all__ = [
+    "Companion",
+    "CompanionFailed",
     "DeviceMemory",
     "Energy",
     "EnergyCounter",
@@ -24,6 +27,7 @@ __all__ = [
     "HostMemory",
     "Machine",
     "Noise",
+    "NoiseWindow",
     "Outcome",
     "Progress",
     "Summary",
@@ -33,6 +37,7 @@ __all__ = [
     "copy_rate",
     "count",
     "device_memory",
+    "dispatched",
     "host_memory",
     "limit_threads",
     "matmul_peak",

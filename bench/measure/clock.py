@@ -106,7 +106,7 @@ def time_calls(
         for _ in range(warmup):
             output = call()
         synchronise()
-        before, charged = _Noise(), EnergyCounter(device)
+        before, charged = NoiseWindow(), EnergyCounter(device)
         measure = _wall_samples if device == "cpu" else _event_samples
         del output
         samples_ms, window_ms, output = measure(call, runs, synchronise)
@@ -200,7 +200,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-class _Noise:
+class NoiseWindow:
     """The counters at one moment, to be held against a later one."""
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ class _Noise:
         self.stolen_s = _stolen_s()
 
     def until_now(self, wall_s: float) -> Noise:
-        now = _Noise()
+        now = NoiseWindow()
         share = None
         if self.stolen_s is not None and now.stolen_s is not None and wall_s > 0:
             share = (now.stolen_s - self.stolen_s) / (wall_s * (os.cpu_count() or 1))

@@ -89,6 +89,12 @@ def count(call: Callable[[], Any], *, closed_form: int | None = None) -> FlopCou
     return FlopCount(witnesses=(counted, profiled, formula))
 
 
+def dispatched(call: Callable[[], Any]) -> int:
+    """FLOPs of `call` by torch's dispatcher alone, fused attention spelt out. Calls it once."""
+    with _spelt_out():
+        return _dispatched(call)
+
+
 def _unless_zero(witness: Witness) -> Witness:
     if witness.flops != 0:
         return witness

@@ -81,7 +81,7 @@ def run_isolated(
         raise BenchError(f"target {target!r}", wanted="package.module:function", cure="Put a colon before the name.")
     if not timeout_s > 0:
         raise BenchError(f"a time limit of {timeout_s} s", wanted="more than 0", cure="Give it some seconds.")
-    environment = _environment(threads, env)
+    environment = child_environment(threads, env)
     job = {"target": target, "payload": payload, "memory_limit_bytes": memory_limit_bytes}
     try:
         text = json.dumps(job)
@@ -90,7 +90,8 @@ def run_isolated(
 
     start_s = time.monotonic()
     ours, theirs = socket.socketpair()
-    with ours, theirs, _start(text, theirs, environment) as child:
+    worker = "bench.measure.worker"
+    with ours, theirs, start_child(worker, text, theirs, environment, output=subprocess.PIPE) as child:
         theirs.close()  # or its end would never be heard
         talk = _Talk(child, ours, on_progress)
         try:
@@ -109,28 +110,44 @@ def says_out_of_memory(text: str) -> bool:
     return any(sign in text for sign in OUT_OF_MEMORY_SIGNS)
 
 
-def _environment(threads: int | None, extra: Mapping[str, str] | None) -> dict[str, str]:
+def child_environment(threads: int | None, extra: Mapping[str, str] | None) -> dict[str, str]:
     """This process's, with its module search path, the number of threads, and what the caller adds."""
     limits = {} if threads is None else thread_environment(threads)
     path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # noqa: PTH109 - text, not a Path
     return {**os.environ, "PYTHONPATH": path, **limits, **(extra or {})}
 
 
-def _start(job: str, channel: socket.socket, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """The worker, leader of its own session, reading `job` from a file so that no pipe can fill."""
-    command = [sys.executable, "-m", "bench.measure.worker", str(channel.fileno())]
+def start_child(
+    module: str, job: str, channel: socket.socket, environment: Mapping[str, str], *, output: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """`module` as a program, leader of its own session, reading `job` from a file so that no pipe can fill.
+
+    output: where stdout and stderr go.
+    """
+    command = [sys.executable, "-m", module, str(channel.fileno())]
     with tempfile.TemporaryFile() as file:
         file.write(job.encode("utf8"))
         file.seek(0)
         return subprocess.Popen(
             command,
             stdin=file,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=[channel.fileno()],
             env=environment,
             start_new_session=True,
         )
+
+
+def ending(code: int, log: str) -> tuple[Status, str]:
+    """Why a child ended that left no result, from its exit code and what it printed last."""
+    if code == -signal.SIGKILL:
+        return "memory", "out of memory: killed by the kernel (SIGKILL)"
+    names = {one.value: one.name for one in signal.Signals}
+    how = f"killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"exited with code {code}"
+    if says_out_of_memory(log):
+        return "memory", f"out of memory: {how}"
+    return "crashed", f"{how} before it gave a result"
 
 
 class _Talk:
@@ -185,14 +202,8 @@ class _Talk:
             return self.final["status"], self.final["result"], self.final["reason"]
         if self.timed_out:
             return "timeout", None, f"no result after {timeout_s:g} s"
-        code = self.child.returncode
-        if code == -signal.SIGKILL:
-            return "memory", None, "out of memory: killed by the kernel (SIGKILL)"
-        names = {one.value: one.name for one in signal.Signals}
-        how = f"killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"exited with code {code}"
-        if says_out_of_memory(self.log.decode("utf8", errors="replace")):
-            return "memory", None, f"out of memory: {how}"
-        return "crashed", None, f"{how} before it gave a result"
+        status, reason = ending(self.child.returncode, self.log.decode("utf8", errors="replace"))
+        return status, None, reason
 
     def _hear(self, *, at_end: bool = False) -> bool:
         """Takes in one chunk of messages; False at the end of them."""

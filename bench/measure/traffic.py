@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from typing import Any
 
 #: Operators that hand out memory or look at it, and move nothing.
 _MOVE_NOTHING = (
-    *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
-    *("set_", "resize_", "_unsafe_view", "_local_scalar_dense"),
+    *("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"),
+    *("_unsafe_view", "_local_scalar_dense"),
 )
+#: Operators in place that do not read what they write over.
+_WRITE_OVER = ("copy_", "fill_", "zero_", "normal_", "uniform_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +28,12 @@ class Traffic:
 def traffic(call: Callable[[], Any]) -> Traffic:
     """Calls `call` once, as it is, and notes every kernel with the bytes of its tensors, inputs and outputs.
 
-    An upper bound on what moves from and to memory, since what stays in a cache counts too; the lower bound is inputs,
-    weights and outputs once each. Views and what only asks for sizes move nothing, and are left out. What is not
-    torch's (numpy, OpenCV, faiss) is not seen.
+    An upper bound on what moves from and to memory, since what stays in a cache between kernels counts too; the lower
+    bound is inputs, weights and outputs once each. A kernel touches a byte once: expanded tensors count as stored.
+    Views and what only asks for sizes move nothing, and are left out. What a fused kernel keeps to itself, and what is
+    not torch's (numpy, OpenCV, faiss), is not seen.
     """
+    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
     kernels: Counter[str] = Counter()
@@ -37,11 +42,16 @@ def traffic(call: Callable[[], Any]) -> Traffic:
     class Noted(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal moved
-            output = func(*args, **(kwargs or {}))
-            if not func.is_view and func.overloadpacket.__name__ not in _MOVE_NOTHING:
+            kwargs = kwargs or {}
+            if _is_made_of_others(func):
+                with self:
+                    return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+            output = func(*args, **kwargs)
+            name = func.overloadpacket.__name__
+            if not (func.is_view or torch.Tag.inplace_view in func.tags or name in _MOVE_NOTHING):
                 written_only = {one.name for one in func._schema.arguments if one.is_out}
-                read = [value for name, value in (kwargs or {}).items() if name not in written_only]
-                moved += _bytes(args) + _bytes(read) + _bytes(output)
+                read = [value for key, value in kwargs.items() if key not in written_only]
+                moved += _bytes(args[name in _WRITE_OVER :]) + _bytes(read) + _bytes(output)
                 kernels[str(func)] += 1
             return output
 
@@ -50,8 +60,27 @@ def traffic(call: Callable[[], Any]) -> Traffic:
     return Traffic(kernels=dict(kernels), bytes=moved)
 
 
+def _is_made_of_others(func: Any) -> bool:
+    """Whether an operator has no kernel of its own, but calls others.
+
+    Autograd takes such operators apart before a mode sees them; under inference_mode they arrive whole, and a
+    reshape that copies would pass for a view.
+    """
+    import torch
+
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    return bool(has_kernel(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd))
+
+
 def _bytes(value: Any) -> int:
     """Of all tensors in a value of an operator, in lists too."""
+    import torch
+
     if isinstance(value, list | tuple):
         return sum(map(_bytes, value))
-    return value.numel() * value.element_size() if hasattr(value, "element_size") else 0
+    if not isinstance(value, torch.Tensor):
+        return 0
+    if value.layout is not torch.strided:
+        return value.numel() * value.element_size()
+    stored = (size for size, stride in zip(value.shape, value.stride(), strict=True) if stride)
+    return math.prod(stored) * value.element_size()

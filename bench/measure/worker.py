@@ -13,7 +13,8 @@ import socket
 import sys
 import threading
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from bench.measure.process import says_out_of_memory
 
@@ -43,14 +44,18 @@ class Channel:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
+def called(target: str) -> Callable[..., Any]:
+    """What "package.module:function" names."""
+    module, _, name = target.partition(":")
+    return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
+
+
 def run(job: dict[str, Any], channel: Channel) -> dict[str, Any]:
     """The final message: status, result, reason."""
     try:
         if (limit := job["memory_limit_bytes"]) is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-        module, _, name = job["target"].partition(":")
-        function = getattr(importlib.import_module(module), name)
-        result = function(job["payload"], channel.progress)
+        result = called(job["target"])(job["payload"], channel.progress)
         json.dumps(result)
     except BaseException as error:  # sys.exit too: it leaves no result
         traceback.print_exc()

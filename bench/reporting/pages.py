@@ -6,11 +6,24 @@ import re
 from collections.abc import Callable, Sequence
 
 from bench.errors import BenchError
-from bench.reporting import accuracy, churn, cost, linking, provenance, scatter, tune
+from bench.reporting import (
+    accuracy,
+    churn,
+    cost,
+    curves,
+    linking,
+    noise,
+    noise_pictures,
+    provenance,
+    scaling,
+    scatter,
+    tune,
+)
 from bench.reporting.accuracy import Group
 from bench.reporting.beside import accuracy_beside, cost_beside, published_table
 from bench.reporting.beside import sheet as beside_sheet
 from bench.reporting.cost import Section
+from bench.reporting.curves import Picture
 from bench.reporting.queries import MEASURES, compared
 from bench.reporting.tables import escaped
 from bench.results.record import AccuracyKey, Record
@@ -26,8 +39,9 @@ _DRAWN: dict[str, tuple[str, Callable[[Group, str], tuple[list[scatter.Panel], l
 
 
 def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, bytes]:
-    """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png; tune and linking too
-    where there are such records, and published where papers have values of the same data sets.
+    """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png; tune, linking and
+    scaling (with scaling_*.png) too where there are such records, and published where papers have values of the same
+    data sets.
 
     matches: names of pictures that lie beside the page already, to be shown on it.
 
@@ -44,8 +58,10 @@ def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, 
     found = {id(group): _pictures(group, stem) for group, stem in zip(drawn, _stems(drawn), strict=True)}
     pictures = [found.get(id(group), ("", {})) for group in groups]
     printed = _published(records)
+    swept = scaling.groups(records)
+    grown = curves.pictures(swept)
     texts = {
-        "README.md": _front(records, sections, groups, [lines for lines, _ in pictures], matches, bool(printed)),
+        "README.md": _front(records, sections, groups, [lines for lines, _ in pictures], matches, bool(printed), grown),
         "cost.md": _page("Cost", records, [_cost_in_full(section) for section in sections] or [NO_COST]),
         "cost.csv": cost.sheet(records).csv(),
         "accuracy.md": _page(
@@ -68,6 +84,16 @@ def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, 
         texts["linking.md"] = _page("Linking positives", records, [_linked(group) for group in linked])
         texts["linking.csv"] = linking.sheet(records).csv()
     images = {name: png for _, files in pictures for name, png in files.items()}
+    if known := noise.sections(records):
+        texts["noise.md"] = _page("Noise", records, [_noise_in_full(section) for section in known])
+        texts["noise.csv"] = noise.noise_sheet(records).csv()
+        if any(section.power for section in known):
+            texts["power.csv"] = noise.power_sheet(records).csv()
+        images |= {name: png for section in known for name, png in noise_pictures.pictures(section).items()}
+    if swept:
+        texts["scaling.md"] = _page("Scaling", records, list(map(_swept, swept, grown)))
+        texts["scaling.csv"] = scaling.sheet(records).csv()
+        images |= {picture.name: picture.png for found in grown for picture in found}
     return {name: text.encode() for name, text in texts.items()} | images
 
 
@@ -78,6 +104,7 @@ def _front(
     pictures: Sequence[str],
     matches: Sequence[str],
     printed: bool,
+    grown: Sequence[Sequence[Picture]],
 ) -> str:
     costs = [_titled(one.title, cost.section_table(one).markdown(), provenance.block(one.records)) for one in sections]
     earned = [
@@ -92,6 +119,7 @@ def _front(
         "The published tables, and what was measured: [published.md](published.md), [published.csv](published.csv).\n"
     )
     links = "Transitive positives and what links them: [linking.md](linking.md), [linking.csv](linking.csv).\n"
+    laws = "How cost grows, and where it leaves the law: [scaling.md](scaling.md), [scaling.csv](scaling.csv).\n"
     shown = [f"![{escaped(f'Matches in a list, {name}')}]({name})\n" for name in matches]
     return _page(
         "Reports",
@@ -100,6 +128,7 @@ def _front(
             "## Cost\n",
             *(costs or [NO_COST]),
             more_cost,
+            *([laws, *(_shown(found[0]) for found in grown if found)] if grown else []),
             "## Accuracy\n",
             *(earned or [NO_ACCURACY]),
             more_accuracy,
@@ -107,6 +136,7 @@ def _front(
             *([blends] if tune.groups(records) else []),
             *([papers] if printed else []),
             *([links] if linking.groups(records) else []),
+            *_noise_in_short(records),
             *(["## Matches\n", *shown] if shown else []),
         ],
     )
@@ -126,6 +156,35 @@ def _blends(group: tune.Group) -> str:
 
 def _linked(group: linking.Group) -> str:
     return _titled(group.title, linking.group_table(group).markdown(), provenance.block(group.records))
+
+
+def _swept(group: scaling.Group, drawn: Sequence[Picture]) -> str:
+    measured = f"#### Measured\n\n{scaling.values_table(group).markdown()}"
+    laws, pictures = scaling.law_table(group).markdown(), "\n".join(map(_shown, drawn))
+    return _titled(group.title, laws, pictures, provenance.block(group.records), measured)
+
+
+def _shown(picture: Picture) -> str:
+    left_out = "; ".join(picture.left_out)
+    lacking = f"\nNot drawn: {escaped(left_out)}.\n" if left_out else ""
+    return f"![{escaped(picture.title)}]({picture.name})\n{lacking}"
+
+
+def _noise_in_short(records: Sequence[Record]) -> list[str]:
+    """On the front page: what each machine can see, and its first picture."""
+    lines = []
+    for section in noise.sections(records):
+        lines += [_titled(section.title, f"{escaped(noise.seen(section))}\n", *_noise_shown(section)[:1])]
+    more = "Thresholds and planted changes: [noise.md](noise.md), [noise.csv](noise.csv).\n"
+    return ["## Noise\n", *lines, more] if lines else []
+
+
+def _noise_in_full(section: noise.Section) -> str:
+    return _titled(section.title, *noise.parts(section), *_noise_shown(section))
+
+
+def _noise_shown(section: noise.Section) -> list[str]:
+    return [f"![{escaped(title)}]({name})\n" for name, title in noise_pictures.titles(section).items()]
 
 
 def _page(title: str, records: Sequence[Record], parts: Sequence[str]) -> str:

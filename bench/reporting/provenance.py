@@ -140,7 +140,7 @@ def _sheet_cells(record: Record) -> tuple[Cell, ...]:
 
 
 #: What sets apart two records of one re-ranker that are not of a data set.
-_TELLING = ("device", "dtype", "inputs", "axis", "planted", "how")
+_TELLING = ("device", "dtype", "inputs", "axis", "values", "planted", "how")
 
 
 def _particulars(record: Record) -> str:

@@ -11,6 +11,7 @@ def package(root, name, count, most=1_000_000):
     (root / name).mkdir(parents=True, exist_ok=True)
     (root / name / "energy_uj").write_text(f"{count}\n")
     (root / name / "max_energy_range_uj").write_text(f"{most}\n")
+    (root / name / "name").write_text("core\n" if name.count(":") > 1 else f"package-{name[-1]}\n")
 
 
 def test_packages_are_added_and_their_parts_are_not(tmp_path):
