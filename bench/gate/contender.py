@@ -43,7 +43,7 @@ class Contender:
 
     def prepare(self, task: dict[str, Any]) -> dict[str, Any]:
         """Builds a re-ranker and its inputs; the memory of its second call, and what the next one takes."""
-        self._free()  # of a cell that failed
+        self.call = self.window = None  # of a cell that failed
         load = CostTask(**task).prepared()
         load.call()
         memory, _ = host_memory(load.call)
@@ -75,7 +75,7 @@ class Contender:
         """What disturbed the turns; frees all that was prepared."""
         assert self.window is not None
         noise = self.window.until_now(time.perf_counter() - self.since_s)
-        self._free()
+        self.call = self.window = None  # what refers to itself goes before the next window of memory
         return asdict(noise) | {"noisy": noise.noisy}
 
     def facts(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -85,10 +85,6 @@ class Contender:
         if self.planted:  # facts do not show time, and counting is slow as it is
             call = planted(load, 0, **{**self.planted, "slower": 0.0})
         return asdict(facts_of(load, call))
-
-    def _free(self) -> None:
-        self.call = self.window = None
-        gc.collect()
 
 
 def planted(

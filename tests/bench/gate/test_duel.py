@@ -74,7 +74,7 @@ def test_another_revision_is_what_runs(elsewhere):
 def test_a_side_that_crashes_fails_its_cell_and_the_next_has_fresh_processes(elsewhere):
     (elsewhere / "rerankers" / "superglobal.py").write_text("import os\nos._exit(7)\n")
     cells = [GateCell(reranker="sg-rerank", candidates=8), CHEAP[0]]
-    crashed, after = fought([HEAD, Side(name="base", path=elsewhere)], cells)
+    crashed, after = held([HEAD, Side(name="base", path=elsewhere)], cells)
     assert isinstance(crashed, Failure) and crashed.side == "base"
     assert crashed.reason.startswith("exited with code 7 before it gave a result")
     assert isinstance(after, Round) and after.reranker == "none:first-stage"
