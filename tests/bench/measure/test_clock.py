@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import time
 from types import SimpleNamespace
 
@@ -19,6 +20,19 @@ def test_sleeping_20_ms_takes_20_ms():
     assert timing.cold_ms >= 20
     assert 0 <= timing.gap_ms < 20
     assert timing.wall_ms * 5 == pytest.approx(timing.noise.wall_s * 1e3)
+
+
+def test_a_sleep_is_measured_within_one_percent_of_another_clock():
+    inside = []
+
+    def call():
+        start = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+        time.sleep(0.05)
+        inside.append((time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - start) / 1e6)
+
+    timing, _ = time_calls(call, warmup=1, runs=9)
+    ratios = [ours / theirs for ours, theirs in zip(timing.samples_ms, inside[-9:], strict=True)]
+    assert statistics.median(ratios) == pytest.approx(1, abs=0.01)
 
 
 def test_sleeping_takes_no_processor_time():

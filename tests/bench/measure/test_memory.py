@@ -25,6 +25,15 @@ def test_allocating_64_mib_shows_64_mib():
 
 
 @linux
+def test_256_mib_are_measured_within_two_percent():
+    host_memory(lambda: None)
+    seen, output = host_memory(lambda: b"x" * (256 * MIB))
+    assert len(output) == 256 * MIB
+    assert seen.delta_bytes == pytest.approx(256 * MIB, rel=0.02)
+    assert seen.anon_bytes == pytest.approx(256 * MIB, rel=0.02)
+
+
+@linux
 def test_what_was_freed_within_the_call_is_in_the_peak():
     def call():
         """Memory of its own: the heap may hold as much that an earlier test has freed."""

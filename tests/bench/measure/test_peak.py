@@ -40,6 +40,18 @@ def test_other_dtypes_are_refused():
         peak.matmul_peak("fp32")
 
 
+@pytest.mark.parametrize(
+    ("device", "rate", "sizes"),
+    [("cpu", 24e9, [512, 2048]), ("cpu", 1e9, [512]), ("cuda:0", 1e14, [4096])],
+    ids=["cpu", "cpu without instructions for the type", "gpu"],
+)
+def test_the_size_suits_the_device_and_the_type(monkeypatch, device, rate, sizes):
+    asked = []
+    monkeypatch.setattr(peak, "_rate", lambda dtype, size, runs, device: (asked.append(size), rate)[1])
+    assert peak.matmul_peak("bfloat16", device=device) == rate
+    assert asked == sizes
+
+
 def test_copying_reads_and_writes_every_byte(monkeypatch):
     seen = []
 
@@ -54,3 +66,7 @@ def test_copying_reads_and_writes_every_byte(monkeypatch):
     monkeypatch.setattr(peak, "time_calls", time_calls)
     assert peak.copy_rate(size_bytes=4000) == 2 * 4000 / 0.004
     assert seen == [4000]
+
+
+def test_a_copy_is_timed_as_it_is():
+    assert 1e6 < peak.copy_rate(size_bytes=1 << 20, runs=2) < 1e14
