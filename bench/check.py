@@ -57,7 +57,7 @@ def main(
     training: options.Training = DATASET,
     records: options.Records = DEFAULT_RECORDS,
     cache: options.Cache = None,
-    threads: options.Threads = None,
+    threads: Annotated[int | None, typer.Option(help="Of every library; default: half of the cores.", min=1)] = None,
     seed: options.Seed = 0,
     timeout: options.Timeout = 600,
     summary: Annotated[Path | None, typer.Option(help="Write a Markdown summary there.")] = None,
@@ -69,7 +69,8 @@ def main(
     if update and against is not None:
         raise BenchError("--update with --against", wanted="one of them", cure="A baseline is made without --against.")
     started_at = datetime.now(UTC)
-    surroundings = Surroundings(threads or this_machine().cores, seed, command_line("bench.check"))
+    used = threads or max(1, this_machine().cores // 2)  # what else runs finds a core
+    surroundings = Surroundings(used, seed, command_line("bench.check"))
     folder, store, stored = cache_folder(cache), ResultStore(records_folder(records)), ResultStore(baselines)
     base = baseline_of(stored)
     plan = DuelPlan(cells_of(rerankers, base, candidates=candidates, seed=seed), surroundings.threads, timeout)

@@ -10,7 +10,7 @@ from typing import Any
 from bench.cells import CellFailed, CellResult, isolated
 from bench.cost import MEMORY_RUNS, CostTask
 from bench.measure import quantile
-from bench.measure.clock import FEWEST_RUNS, LEAST_CPU_S
+from bench.measure.clock import LEAST_CPU_S, fewest
 from bench.results import Figure, Record
 
 GIGA = 1e9
@@ -69,7 +69,7 @@ def expected_s(earlier: Record, protocol: Protocol, calls: int) -> float:
     """Seconds that a cell may take, whose warm-up and measured calls are `calls`, judged by an earlier record."""
     call_s = (earlier.figure("latency_median_ms").value or 0) / 1e3
     timed = calls * call_s if protocol.budget_s is None else min(calls * call_s, protocol.budget_s)
-    timed = max(timed, FEWEST_RUNS * call_s) + call_s
+    timed = max(timed, fewest(call_s) * call_s) + call_s
     again = (protocol.processes - 1) * (1 + AGAIN_WARMUP + AGAIN_RUNS) * call_s
     rest = (2 if protocol.budget_s is not None else 1 + MEMORY_RUNS + 4) * call_s
     return timed + again + rest + START_S * (len(protocol.passes) + protocol.processes - 1)

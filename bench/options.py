@@ -25,7 +25,7 @@ DESCRIBED = ",".join(
     )
 )
 
-Rerankers: TypeAlias = Annotated[str, typer.Option(help=f"Comma-separated: {SYNTAX}.")]
+Rerankers: TypeAlias = Annotated[str, typer.Option(help=f"Comma-separated; default: a comparison. {SYNTAX}.")]
 DatasetName: TypeAlias = Annotated[
     str,
     typer.Option("--dataset", help="A data set's name, NAME+1m for distractors, or a folder with ground_truth.json."),

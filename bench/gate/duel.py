@@ -15,9 +15,11 @@ from bench.gate.revisions import import_from
 from bench.measure.companion import Companion, CompanionFailed
 
 #: Candidates of a gate's cell.
-GATE_CANDIDATES = 50
-#: Turns of each side, and what a turn lasts at least: shorter calls are made several times.
-TURNS, TURN_MS = 6, 20.0
+GATE_CANDIDATES = 25
+#: What a turn lasts at least (shorter calls are made several times), and all turns of a side together, about. What
+#: disturbs a shared machine comes and goes within a second: many turns see it on both sides, few do not.
+TURN_MS, ROUND_MS = 20.0, 1000.0
+FEWEST_TURNS, MOST_TURNS = 12, 48
 MOST_CALLS = 1000
 
 
@@ -133,9 +135,10 @@ def _round(
     numbers = range(len(sides))
     try:
         ready = [ask(number, do="prepare", task=cell.task) for number in numbers]
-        calls = _calls(min(one["call_ms"] for one in ready))
+        call_ms = min(one["call_ms"] for one in ready)
+        calls = _calls(call_ms)
         samples: list[list[float]] = [[] for _ in sides]
-        for turn in range(TURNS):
+        for turn in range(_turns(calls * call_ms)):
             for number in numbers if turn % 2 == 0 else reversed(numbers):
                 samples[number].append(ask(number, do="turn", calls=calls))
         noise = [ask(number, do="leave") for number in numbers]
@@ -153,3 +156,8 @@ def _round(
 def _calls(call_ms: float) -> int:
     """Of one turn, the same on all sides."""
     return max(1, min(MOST_CALLS, math.ceil(TURN_MS / max(call_ms, 1e-6))))
+
+
+def _turns(turn_ms: float) -> int:
+    """Of each side. Even, so that either side is first as often."""
+    return 2 * round(max(FEWEST_TURNS, min(MOST_TURNS, ROUND_MS / max(turn_ms, 1e-6))) / 2)

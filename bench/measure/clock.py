@@ -25,8 +25,8 @@ NOISY_STEAL_SHARE = 0.01
 NOISY_SWITCHES_PER_CPU_S = 200.0
 #: Processor time below which a rate of switches says nothing.
 LEAST_CPU_S = 0.01
-#: Measured calls below which there is no spread to speak of.
-FEWEST_RUNS = 3
+#: Measured calls below which there is no spread to speak of; of calls so long that they vary little, fewer will do.
+FEWEST_RUNS, FEWEST_LONG_RUNS, LONG_CALL_S = 3, 2, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +138,19 @@ def time_each(calls: Sequence[Callable[[], Any]]) -> tuple[float, ...]:
 def within(budget_s: float, call_s: float, *, warmup: int, runs: int) -> tuple[int, int]:
     """Warm-up and measured calls that fit the budget when one takes `call_s` seconds.
 
-    At least FEWEST_RUNS are measured (or what was asked, if less), whatever they take; then the cold call has to do
-    for a warm-up.
+    At least `fewest` are measured (or what was asked, if less), whatever they take; then the cold call has to do for a
+    warm-up.
     """
     fitting = int(budget_s / max(call_s, 1e-9))
     if fitting >= warmup + runs:
         return warmup, runs
-    measured = min(runs, max(FEWEST_RUNS, fitting * 2 // 3))
+    measured = min(runs, max(fewest(call_s), fitting * 2 // 3))
     return min(warmup, max(0, fitting - measured)), measured
+
+
+def fewest(call_s: float) -> int:
+    """Calls of `call_s` seconds that are measured at least."""
+    return FEWEST_RUNS if call_s < LONG_CALL_S else FEWEST_LONG_RUNS
 
 
 def _wall_samples(call: Callable[[], T], runs: int, _: Callable[[], None]) -> tuple[tuple[float, ...], float, T]:

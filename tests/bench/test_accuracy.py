@@ -314,3 +314,9 @@ def test_rankings_in_float32_do_not_depend_on_the_batch(cache, tmp_path):
         for batch in ("batch_1", "batch_7"):
             changed = record.figure(f"queries_changed_{batch}")
             assert changed.value == 0 or "list-wise" in changed.reason, (name, batch)
+
+
+def test_windows_that_hold_the_whole_shortlist_are_left_out_of_the_default():
+    names = [[str(one) for one in accuracy.compared(shortlist)] for shortlist in (100, 101)]
+    assert "locore:micro" in names[0] and not [name for name in names[0] if "+slide" in name]
+    assert len(names[1]) - len(names[0]) == len([name for name in names[1] if "+slide" in name]) == 2

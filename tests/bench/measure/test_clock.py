@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.measure import clock
-from bench.measure.clock import Noise, time_calls
+from bench.measure.clock import Noise, time_calls, time_each, within
 
 
 def test_sleeping_20_ms_takes_20_ms():
@@ -33,6 +33,22 @@ def test_a_sleep_is_measured_within_one_percent_of_another_clock():
     timing, _ = time_calls(call, warmup=1, runs=9)
     ratios = [ours / theirs for ours, theirs in zip(timing.samples_ms, inside[-9:], strict=True)]
     assert statistics.median(ratios) == pytest.approx(1, abs=0.01)
+
+
+def test_different_calls_are_timed_once_each():
+    called = []
+    calls = [lambda name=name: called.append(name) or time.sleep(0.01 * name) for name in (1, 3)]
+    first, second = time_each(calls)
+    assert called == [1, 1, 3] and first >= 10 and second >= 30
+    assert time_each([]) == ()
+
+
+def test_a_budget_leaves_calls_that_fit():
+    assert within(10, 0.1, warmup=10, runs=10) == (10, 10)
+    assert within(10, 1.0, warmup=10, runs=10) == (4, 6)
+    assert within(10, 3.0, warmup=10, runs=10) == (0, 3)
+    assert within(10, 30.0, warmup=10, runs=10) == (0, 2)
+    assert within(10, 30.0, warmup=10, runs=1) == (0, 1)
 
 
 def test_sleeping_takes_no_processor_time():
