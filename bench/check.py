@@ -44,7 +44,7 @@ def main(
         int, typer.Option(help="Under --calibrate: duels of this code against itself.", min=4)
     ] = 20,
     power: Annotated[
-        int, typer.Option(help="Measure how often planted changes are found, by so many duels; 76 is a good number.")
+        int, typer.Option(help="Measure how often planted changes are found, by so many duels; 80 is a good number.")
     ] = 0,
     update: Annotated[bool, typer.Option("--update", help="Store what was found as the new baseline.")] = False,
     baselines: Annotated[Path, typer.Option(help="Where baselines are kept.")] = BASELINES,

@@ -89,7 +89,7 @@ def measured_power(
         raise BenchError(
             f"--power {duels_in_all}",
             wanted=f"at least {2 * duels}: the duels of one comparison and of its confirmation",
-            cure="Pass --power 76.",
+            cure="Pass --power 80.",
         )
     journal = plan.journal(cache / FOLDER, "power")
     keeper = _Keeper(plan, duels, surroundings)

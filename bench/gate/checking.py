@@ -21,8 +21,8 @@ from bench.results import Record, ResultStore
 from rerankers.errors import RerankError
 from rerankers.registry import parse
 
-#: What the gate watches where nothing else is said: one re-ranker of every kind, quick ones. Not locore:rwkv-micro,
-#: whose imports take longer than all of its turns.
+#: What the gate watches where nothing else is said: one re-ranker of every kind, quick ones. Not LOCORE's recurrent
+#: forms, whose imports take longer than all of their turns.
 DEFAULT = (
     "none",
     "sg-rerank",
@@ -34,7 +34,6 @@ DEFAULT = (
     "r2former:micro",
     "cvnet:micro",
     "locore:micro",
-    "locore:mamba-micro",
 )
 HEAD = Side(name="head")
 KINDS = ("gate", "accuracy")

@@ -18,7 +18,7 @@ from bench.measure.companion import Companion, CompanionFailed
 GATE_CANDIDATES = 25
 #: What a turn lasts at least (shorter calls are made several times), and all turns of a side together, about. What
 #: disturbs a shared machine comes and goes within a second: many turns see it on both sides, few do not.
-TURN_MS, ROUND_MS = 20.0, 1000.0
+TURN_MS, ROUND_MS = 20.0, 700.0
 FEWEST_TURNS, MOST_TURNS = 12, 48
 MOST_CALLS = 1000
 

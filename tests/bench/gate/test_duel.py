@@ -97,7 +97,7 @@ def test_a_turn_is_as_many_calls_as_fill_it():
 
 
 def test_short_turns_are_taken_more_often_than_long_ones():
-    assert (_turns(20.0), _turns(50.0), _turns(400.0), _turns(0.0)) == (48, 20, 12, 48)
+    assert (_turns(10.0), _turns(50.0), _turns(400.0), _turns(0.0)) == (48, 14, 12, 48)
 
 
 def test_facts_are_those_of_the_cell():
