@@ -11,7 +11,7 @@ from bench.gate import calibrating
 from bench.gate import duels as several
 from bench.gate.baseline import noise_model
 from bench.gate.calibrating import calibration, measured_power
-from bench.gate.duel import GateCell
+from bench.gate.duel import GATE_CANDIDATES, GateCell
 from bench.gate.duels import DuelPlan
 from bench.provenance import Surroundings
 from tests.bench.gate.fakes import FakeDuels
@@ -84,7 +84,7 @@ def test_power_of_added_shares_and_of_changes_that_run(duels, tmp_path, monkeypa
         ("another ranking", "run"),
     ]
     for record in records:
-        assert record.key.reranker == ",".join(NAMES) and record.key.candidates == 50
+        assert record.key.reranker == ",".join(NAMES) and record.key.candidates == GATE_CANDIDATES
         assert record.figure("comparisons").value == (8 if record.key.how == "added" else 2)
         assert record.figure("rate_low").value <= record.figure("rate").value <= record.figure("rate_high").value
     assert found["nothing", "added"].figure("detected").value == 0
