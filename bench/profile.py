@@ -82,7 +82,7 @@ def main(
     ] = Thoroughness.PAPER,
     budget: Annotated[
         float, typer.Option(help="Under quick: seconds for the warm-up and measured calls of a cell.", min=0)
-    ] = 12,
+    ] = 6,
     warmup: Annotated[int, typer.Option(help="Calls before the measured ones.", min=0)] = 10,
     runs: Annotated[int, typer.Option(help="Measured calls.", min=1)] = 10,
     processes: Annotated[int, typer.Option(help="Under paper: processes that time a cell.", min=1)] = 3,
