@@ -49,7 +49,7 @@ def bench(session: nox.Session, command: str, *arguments: str) -> None:
 
 @nox.session
 def main(session: nox.Session) -> None:
-    """Profile, accuracy on the default data, report: within a quarter of an hour on two cores."""
+    """Profile with long cells cut, accuracy on the default data, report."""
     session.log("1 of 3: what every re-ranker costs per 100 candidates, long cells cut")
     bench(session, "profile", "--protocol", "quick")
     session.log("2 of 3: what a re-ranker of every family earns on the embedded data, re-ranking the first 100")

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rerankers import Ranking, Reranker
 
 GIGA, MIB = 1e9, 1 << 20
-#: Rows of the matrices whose product is the peak: an eighth of the profile's work, since every test pays for it.
-PEAK_SIZE = 2048
 #: What was measured so far, as rows of the table at the end.
 MEASURED = pytest.StashKey[list[dict[str, Any]]]()
 NOISY = "noisy: other programs took the cores meanwhile; measure again when the machine is calm"
@@ -104,7 +102,7 @@ def _costs(subject: Subject, median_s: float) -> dict[str, Any]:
     """Figures by name, None where one is missing, and why in `reasons`. FLOPs last: counting changes the program."""
     from bench.measure import host_memory, matmul_peak, this_machine, threads_in_force
 
-    peak = matmul_peak(str(subject.reranker.dtype).removeprefix("torch."), size=PEAK_SIZE) / GIGA
+    peak = matmul_peak(str(subject.reranker.dtype).removeprefix("torch.")) / GIGA
     memory, _ = host_memory(subject.call)
     flops, counted = _flops(subject)
     rate = None if flops is None else flops / median_s / GIGA
@@ -139,27 +137,19 @@ def _flops(subject: Subject) -> tuple[int | None, dict[str, str]]:
 @contextmanager
 def _window() -> Iterator[list[Noise]]:
     """Garbage is collected before the calls, and none within; afterwards the list holds what disturbed them."""
-    from bench.measure import Noise
+    from bench.measure import NoiseWindow
 
     noise: list[Noise] = []
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        before = _counters()
+        before, start = NoiseWindow(), time.perf_counter()
         yield noise
-        wall_s, cpu_s, switches = (new - old for old, new in zip(before, _counters(), strict=True))
-        noise.append(Noise(wall_s=wall_s, cpu_s=cpu_s, involuntary_switches=int(switches), steal_share=None))
+        noise.append(before.until_now(time.perf_counter() - start))
     finally:
         if was_on:
             gc.enable()
-
-
-def _counters() -> tuple[float, float, float]:
-    """Wall time, processor time, and how often the kernel took a core away."""
-    import resource
-
-    return time.perf_counter(), time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

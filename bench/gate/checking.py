@@ -16,25 +16,14 @@ from bench.gate.noise import CellNoise
 from bench.gate.revisions import Revision, checked_out, same_libraries
 from bench.gate.verdicts import Verdict, against_stored, lacking, not_compared, of_earned, of_facts
 from bench.gate.words import percent
+from bench.options import DESCRIBED
 from bench.provenance import Surroundings, git_state
 from bench.results import Record, ResultStore
 from rerankers.errors import RerankError
 from rerankers.registry import parse
 
-#: What the gate watches where nothing else is said: one re-ranker of every kind, quick ones. Not LOCORE's recurrent
-#: forms, whose imports take longer than all of their turns.
-DEFAULT = (
-    "none",
-    "sg-rerank",
-    "ransac:affine",
-    "chamfer:rootsift",
-    "elvis:micro",
-    "ames:micro",
-    "rrt:micro",
-    "r2former:micro",
-    "cvnet:micro",
-    "locore:micro",
-)
+#: What the gate watches where nothing else is said: a quick re-ranker of every family.
+DEFAULT = ("none", *DESCRIBED.split(","))
 HEAD = Side(name="head")
 KINDS = ("gate", "accuracy")
 

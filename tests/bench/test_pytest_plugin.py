@@ -72,7 +72,7 @@ class Growing(Counted):
 
 @pytest.fixture(autouse=True)
 def known_peak(monkeypatch):
-    monkeypatch.setattr(bench.measure, "matmul_peak", lambda dtype, size: 1e12)
+    monkeypatch.setattr(bench.measure, "matmul_peak", lambda dtype: 1e12)
 
 
 def test_counted(rerank_benchmark, benchmark):

@@ -217,7 +217,9 @@ def test_three_threads_in_one_process_each_tell_no_departure(tmp_path, monkeypat
     assert result.figures["departs_at"].reason == result.figures["memory_departs_at"].reason == UNTOLD
 
 
-def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
+def interrupted(tmp_path, monkeypatch):
+    """A sweep that was stopped in its eighth process."""
+
     def until_interrupted(payload, threads):
         if len(machine.asked) == 8:
             raise KeyboardInterrupt
@@ -226,6 +228,11 @@ def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
     machine = Machine(monkeypatch, until_interrupted)
     with pytest.raises(KeyboardInterrupt):
         cell(tmp_path, "candidates=25,50,100,200,400").run()
+    return machine
+
+
+def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
+    machine = interrupted(tmp_path, monkeypatch)
     first = machine.asked[:7]
     machine = Machine(monkeypatch, linear)
     cell(tmp_path, "candidates=25,50,100,200,400").run()
@@ -236,14 +243,7 @@ def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
 
 
 def test_what_other_code_had_finished_is_measured_again(tmp_path, monkeypatch):
-    def until_interrupted(payload, threads):
-        if len(machine.asked) == 8:
-            raise KeyboardInterrupt
-        return linear(payload, threads)
-
-    machine = Machine(monkeypatch, until_interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        cell(tmp_path, "candidates=25,50,100,200,400").run()
+    interrupted(tmp_path, monkeypatch)
     monkeypatch.setattr(sweeping, "code_sha256", lambda: "of other code")
     machine = Machine(monkeypatch, linear)
     cell(tmp_path, "candidates=25,50,100,200,400").run()
