@@ -8,7 +8,8 @@ the others: `count` (FLOPs), `time_calls` (latency), `host_memory` and `device_m
 from bench.measure.clock import Noise, NoiseWindow, Timing, time_calls, time_each
 from bench.measure.companion import Companion, CompanionFailed
 from bench.measure.energy import Energy, EnergyCounter
-from bench.measure.flops import FlopCount, Witness, count, dispatched
+from bench.measure.flops import FlopCount, Witness, count, dispatched, import_witnesses
+from bench.measure.imports import imports_timed
 from bench.measure.machine import Machine, this_machine, versions
 from bench.measure.memory import DeviceMemory, HostMemory, device_memory, host_memory
 from bench.measure.peak import copy_rate, matmul_peak
@@ -39,6 +40,8 @@ __all__ = [
     "device_memory",
     "dispatched",
     "host_memory",
+    "import_witnesses",
+    "imports_timed",
     "limit_threads",
     "matmul_peak",
     "quantile",

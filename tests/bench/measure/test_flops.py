@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.measure import deepspeed_witness
-from bench.measure.flops import FlopCount, Witness, count
+from bench.measure.flops import FlopCount, Witness, count, import_witnesses
 
 
 def counts(seen):
@@ -198,3 +198,25 @@ def test_counting_writes_nothing():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert logging.getLogger("DeepSpeed").level == logging.ERROR
+
+
+IMPORTS_ONCE = """
+import sys, time
+from bench.measure import count, import_witnesses
+assert import_witnesses() > 0.05
+before = set(sys.modules)
+count(lambda: None)
+assert set(sys.modules) == before, sorted(set(sys.modules) - before)
+"""
+
+
+def test_counting_imports_nothing_once_the_witnesses_are_imported():
+    subprocess.run([sys.executable, "-c", IMPORTS_ONCE], check=True)
+
+
+def test_a_witness_that_cannot_be_imported_is_left_to_count(monkeypatch):
+    def missing(call):
+        raise ImportError("no deepspeed")
+
+    monkeypatch.setattr(deepspeed_witness, "profile", missing)
+    assert import_witnesses() >= 0
