@@ -148,7 +148,7 @@ def calibrate(observed: Mapping[str, Observed], *, duels: int) -> dict[str, Cell
             samples=len(ratios[name]),
             duels=duels,
             spread=scale * float(stats.t.ppf(stats.norm.cdf(1), tail.freedom)),
-            memory_threshold=_memory(observed[name].memory_bytes),
+            memory_threshold=_memory(observed[name].memory_bytes, duels),
             freedom=tail.freedom,
             **_paired(wider * scale, medians[len(ratios[name])]),
             **_against_another_day(observed[name]),
@@ -304,8 +304,11 @@ def _against_another_day(seen: Observed) -> dict[str, float]:
     return {"stored_threshold": math.expm1(limit), "stored_visible": math.expm1(visible)}
 
 
-def _memory(sizes: Sequence[int]) -> float:
-    """The largest relative spread between processes, where it is more than a verdict forgives anyway."""
+def _memory(sizes: Sequence[int], duels: int) -> float:
+    """What the medians of `duels` processes on either side exceed in fewer than `FALSE_ALARMS` of cases, drawn from
+    the peaks that were seen; not less than a verdict forgives anyway."""
     if not sizes:
         return MEMORY_FLOOR
-    return max(MEMORY_FLOOR, max(max(sizes), LEAST_BYTES) / max(min(sizes), LEAST_BYTES) - 1)
+    logs = np.log(np.maximum(np.asarray(sizes, dtype=np.float64), LEAST_BYTES))
+    base, head = (np.median(drawn, axis=0) for drawn in tails.drawn_from(logs, 2, duels))
+    return max(MEMORY_FLOOR, math.expm1(float(np.quantile(head - base, 1 - FALSE_ALARMS))))

@@ -34,7 +34,12 @@ class Tail:
 
     def again(self, rows: int) -> Array:
         """(rows, draws) of what was seen."""
-        return np.random.default_rng(_SEED).choice(self.seen, size=(rows, _DRAWS))
+        return drawn_from(self.seen, rows)
+
+
+def drawn_from(values: Array, *shape: int) -> Array:
+    """(*shape, draws) of what was seen."""
+    return np.random.default_rng(_SEED).choice(values, size=(*shape, _DRAWS))
 
 
 def scale_of(values: Array, freedom: float) -> Array:

@@ -135,8 +135,8 @@ def noise_table(section: Section) -> Table:
         f"only if all {2 * k} duels together exceed theirs too. Smallest slowdown seen: one of this size is called "
         "slower in 95 of 100 comparisons, the repetition included. Stored threshold: against a baseline of another "
         "day, where the two sides did not work in turn: the furthest that any two processes lay apart. Memory "
-        "threshold: how far the peaks of identical processes differed, at least 2 %. Duels: how many of identical "
-        "code this was learnt from."
+        f"threshold: the medians of {k} and {k} peaks of identical processes lie further apart in less than 1 of 200 "
+        "cases, at least 2 %. Duels: how many of identical code this was learnt from."
     )
     return Table(
         columns=(Column("re-ranker"), *NOISE.values()),

@@ -262,9 +262,15 @@ def test_the_floor_holds_on_a_machine_without_noise() -> None:
         ((0, 3 * LEAST_BYTES), 2.0),
     ],
 )
-def test_memory_may_differ_by_as_much_as_processes_did(sizes: tuple[int, ...], threshold: float) -> None:
+def test_memory_may_differ_by_as_much_as_few_processes_did(sizes: tuple[int, ...], threshold: float) -> None:
     one = Observed(base_ms=(5.0,) * 4, head_ms=(5.0,) * 4, log_ratios=(0.0,) * 4, memory_bytes=sizes)
     assert calibrate({"a": one}, duels=2)["a"].memory_threshold == pytest.approx(threshold)
+
+
+def test_one_process_far_off_does_not_let_memory_grow_as_far() -> None:
+    sizes = (100 << 20,) * 38 + (102 << 20, 1000 << 20)
+    one = Observed(base_ms=(5.0,) * 20, head_ms=(5.0,) * 20, log_ratios=(0.0,) * 20, memory_bytes=sizes)
+    assert calibrate({"a": one}, duels=4)["a"].memory_threshold < 0.05
 
 
 def test_a_calibration_is_the_same_twice_and_wants_duels() -> None:
