@@ -18,7 +18,7 @@ from bench.gate.calibrating import Found, calibration, measured_power
 from bench.gate.checking import Gate, Outcome, baseline_of, cells_of, known_noise, renew
 from bench.gate.duel import GATE_CANDIDATES
 from bench.gate.duels import DuelPlan
-from bench.gate.earning import DATASET, Earning
+from bench.gate.earning import Earning
 from bench.gate.verdicts import FINE, MISSING, exit_code
 from bench.measure import this_machine
 from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
@@ -54,7 +54,7 @@ def main(
         int, typer.Option(help="Candidates of the one query that is timed.", min=2)
     ] = GATE_CANDIDATES,
     local_descriptors: options.Locals = 500,
-    training: options.Training = DATASET,
+    training: options.Training = "facades-train",
     records: options.Records = DEFAULT_RECORDS,
     cache: options.Cache = None,
     threads: Annotated[int | None, typer.Option(help="Of every library; default: half of the cores.", min=1)] = None,

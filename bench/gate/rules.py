@@ -14,8 +14,9 @@ from bench.gate.words import NOTHING, RENEW, Status, Verdict, not_compared, perc
 if TYPE_CHECKING:
     from bench.gate.facts import Facts
 
-#: Scores of one code on two machines lie within these of each other.
-SCORES_RTOL, SCORES_ATOL = 1e-4, 1e-5
+#: Scores of one code on two machines lie within these of each other, and within this share of what they range over:
+#: those of a sigmoid that is nearly 1 everywhere differ by less than 1e-5, whatever their order.
+SCORES_RTOL, SCORES_ATOL, SCORES_SHARE = 1e-4, 1e-5, 0.1
 GIGA = 1e9
 #: What judges a re-ranker whose weights are not those of the base.
 BY_AP = "the AP says whether they are better"
@@ -149,8 +150,11 @@ def _scores(
     if not np.array_equal(np.isfinite(before), np.isfinite(after)):
         return "changed", "other candidates have no score"
     finite = np.isfinite(before)
-    move = float(np.abs(after[finite] - before[finite]).max(initial=0.0))
-    close = np.allclose(after[finite], before[finite], rtol=SCORES_RTOL, atol=SCORES_ATOL)
+    moves, sizes = np.abs(after[finite] - before[finite]), np.abs(before[finite])
+    move = float(moves.max(initial=0.0))
+    apart = float(np.ptp(before[finite])) if finite.any() else 0.0
+    widest = SCORES_SHARE * apart if apart else np.inf  # equal scores have no order to lose
+    close = bool((moves <= np.minimum(SCORES_ATOL + SCORES_RTOL * sizes, widest)).all())
     largest = f"largest score change {move:.2g}"
     if close and not exact:
         return "within noise", f"the same scores within rounding: {largest}"

@@ -76,6 +76,8 @@ CAUTION = (
     "The runs of one process are one observation: between processes the same code differs by several per cent, "
     "so small differences in latency mean nothing."
 )
+#: Share of a cell that the harness is meant to stay below.
+AIM = 0.1
 #: More involuntary switches per second of processor time, or more time stolen, make a cell noisy: bench.measure.clock.
 NOISY = "noisy"
 
@@ -340,15 +342,22 @@ def _noisy(record: Record) -> Cell:
 
 def _harness(records: Sequence[Record]) -> list[str]:
     """One sentence on what measuring cost, where records say so."""
-    kept = [(one.figure("harness_s").value, one.figure("calls_s").value) for one in records]
-    known = [(harness, calls) for harness, calls in kept if harness is not None and calls is not None]
-    total = sum(harness + calls for harness, calls in known)
+    kept = [
+        (record.key.reranker, harness, calls)
+        for record in records
+        if (harness := record.figure("harness_s").value) is not None
+        and (calls := record.figure("calls_s").value) is not None
+    ]
+    total = sum(harness + calls for _, harness, calls in kept)
     if not total:
         return []
-    share = percent(sum(harness for harness, _ in known) / total)
+    share = percent(sum(harness for _, harness, _ in kept) / total)
+    dear = [(name, harness, calls) for name, harness, calls in kept if harness > AIM * (harness + calls)]
+    over = ", ".join(f"{name} ({harness:.1f} s beside {calls:.1f} s of calls)" for name, harness, calls in dear)
     return [
-        f"The harness took {share} % of the time of these {len(known)} cells: all that is no call of a re-ranker, "
-        "from building it to the rates of the machine; starting processes and importing libraries not counted."
+        f"The harness took {share} % of the time of these {len(kept)} cells: all that is no call of a re-ranker, "
+        "from building it to the rates of the machine; starting processes and importing libraries not counted. "
+        + (f"Over {AIM:.0%} of a cell, its calls being short: {over}." if over else f"In no cell over {AIM:.0%}.")
     ]
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.errors import BenchError
 from bench.gate import checking, revisions
 from bench.gate import duels as several
 from bench.gate.checking import Gate
+from bench.prepare import Descriptors
 from bench.results import Figure, Record, ResultStore
 from tests.bench.gate.fakes import FakeDuels
 from tests.support import MINI, ROOT, exit_code
@@ -70,6 +72,12 @@ def replaced(baselines: Path, folder: Path, kind: str, reranker: str, **changes:
 def as_before(monkeypatch, baselines):
     """What this tree gives is what it gave: without running it again."""
     monkeypatch.setattr(Gate, "fresh", lambda gate: list(ResultStore(baselines)))
+
+
+def test_images_are_described_as_every_re_ranker_of_the_default_list_reads_them():
+    """Which a small data set to learn words on would not do: whitening cannot give more dimensions than images."""
+    given = {name: one.default for name, one in signature(main).parameters.items()}
+    assert Descriptors(locals=given["local_descriptors"], training=given["training"]) == Descriptors()
 
 
 def test_update_stores_all_that_is_compared(baselines):

@@ -155,6 +155,15 @@ def test_scores(scores, status, said):
     assert (verdict.base, verdict.head) == ("a" * 12, "b" * 12)
 
 
+def test_nearly_equal_scores_that_change_places_are_another_ranking():
+    """As of a sigmoid that is nearly 1 everywhere."""
+    base, other = (0.99980, 0.99981, 0.999805), (0.99981, 0.99980, 0.999805)
+    close = tuple(score + 2e-7 for score in base)
+    for scores, status in ((other, "changed"), (close, "within noise")):
+        head = facts(scores=scores, scores_sha256="b" * 64)
+        assert by_what(of_facts("a", facts(scores=base), head))["scores"].status == status
+
+
 def test_candidates_behind_a_window_have_no_score_on_either_side():
     base = facts(scores=(0.5, None), scores_sha256="b" * 64)
     head = facts(scores=(0.500001, float("-inf")))

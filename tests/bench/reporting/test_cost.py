@@ -132,7 +132,9 @@ def test_pairs_have_a_table_only_where_a_re_ranker_stops_early() -> None:
 
 def test_the_share_of_the_harness_is_said_over_all_cells() -> None:
     text = cost_table([cost_record(), cost_record("b", figures={"calls_s": 79.0, "harness_s": 1.0})]).markdown()
-    assert "The harness took 2.00 % of the time of these 2 cells" in text
+    assert "The harness took 2.00 % of the time of these 2 cells" in text and "In no cell over 10%." in text
+    short = cost_table([cost_record(), cost_record("b", figures={"calls_s": 0.04, "harness_s": 0.26})]).markdown()
+    assert "Over 10% of a cell, its calls being short: b (0.3 s beside 0.0 s of calls)." in short
 
 
 def test_counts_on_some_candidates_are_said_to_be_such() -> None:
