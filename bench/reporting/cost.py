@@ -78,6 +78,10 @@ CAUTION = (
 )
 #: Share of a cell that the harness is meant to stay below.
 AIM = 0.1
+BEYOND = (
+    "faster than the matrix product, which is no bound for it: its convolutions run in oneDNN, which may use wider "
+    "instructions of this processor than the library of the product"
+)
 #: More involuntary switches per second of processor time, or more time stolen, make a cell noisy: bench.measure.clock.
 NOISY = "noisy"
 
@@ -99,12 +103,14 @@ class Section:
 
 
 def sections(records: Iterable[Record]) -> list[Section]:
-    """Cost records by machine, threads and candidates; no re-ranking first, then by name."""
+    """Cost records by machine, threads and candidates, the latest section first; in it no re-ranking first, then by
+    name."""
     found: dict[tuple[str, int, int], list[Record]] = {}
     for record in sorted((one for one in records if isinstance(one.key, CostKey)), key=_place):
         place = record.provenance.fingerprint, record.provenance.threads, _key(record).candidates
         found.setdefault(place, []).append(record)
-    return [Section(*place, tuple(rows)) for place, rows in sorted(found.items())]
+    made = [Section(*place, tuple(rows)) for place, rows in sorted(found.items())]
+    return sorted(made, key=lambda one: max(row.provenance.started_at for row in one.records), reverse=True)
 
 
 def cost_table(records: Sequence[Record]) -> Table:
@@ -140,14 +146,16 @@ def section_table(section: Section) -> Table:
         Column("noisy"),
         Column("commit"),
     )
-    speed = ("latency_median_ms", "latency_p95_ms", "cold_ms", "achieved_gflop_per_s", "fraction_of_peak")
+    speed = ("latency_median_ms", "latency_p95_ms", "cold_ms", "achieved_gflop_per_s")
     rows = tuple(
         (
             *_what(record),
             *_cells(record, ("parameters", "gflops_executed", "gflops_algorithmic")),
             _agreeing(record),
             _mean_latency(record),
-            *_cells(record, (*speed, "intensity_flop_per_byte")),
+            *_cells(record, speed),
+            _of_peak(record),
+            *_cells(record, ("intensity_flop_per_byte",)),
             _bound(record),
             *_cells(record, ("peak_rss_bytes", "delta_rss_bytes", "device_allocated_bytes")),
             _noisy(record),
@@ -321,6 +329,12 @@ def _agreeing(record: Record) -> Cell:
     return Cell(len(found), tuple({one.reason for one in counts if one.reason and "candidates only" in one.reason}))
 
 
+def _of_peak(record: Record) -> Cell:
+    """A convolution may run in another library than the product that is the measure, with wider instructions."""
+    share = record.figure("fraction_of_peak")
+    return Cell(share.value, (BEYOND,)) if share.value is not None and share.value > 1 else figure_cell(share)
+
+
 def _bound(record: Record) -> Cell:
     compute, memory = record.figure("roofline_compute_ms"), record.figure("roofline_memory_ms")
     if compute.value is None or memory.value is None:
@@ -332,7 +346,9 @@ def _over_bound(record: Record) -> Cell:
     names = ("roofline_compute_ms", "roofline_memory_ms", "latency_median_ms")
     compute, memory, taken = (record.figure(name) for name in names)
     bound = max(compute.value or 0, memory.value or 0)
-    return Cell(taken.value / bound) if taken.value is not None and bound else figure_cell(compute)
+    if taken.value is None or not bound:
+        return figure_cell(compute)
+    return Cell(taken.value / bound, (BEYOND,) if taken.value < bound else ())
 
 
 def _noisy(record: Record) -> Cell:

@@ -130,6 +130,11 @@ def test_pairs_have_a_table_only_where_a_re_ranker_stops_early() -> None:
     assert row[4:] == ["0.700", "1.90", "75.0", "81.0"]
 
 
+def test_more_than_the_peak_says_how_that_can_be() -> None:
+    assert cost.BEYOND not in cost_table([cost_record(figures={"fraction_of_peak": 0.99})]).markdown()
+    assert cost.BEYOND in cost_table([cost_record(figures={"fraction_of_peak": 1.3})]).markdown()
+
+
 def test_the_share_of_the_harness_is_said_over_all_cells() -> None:
     text = cost_table([cost_record(), cost_record("b", figures={"calls_s": 79.0, "harness_s": 1.0})]).markdown()
     assert "The harness took 2.00 % of the time of these 2 cells" in text and "In no cell over 10%." in text
