@@ -87,8 +87,18 @@ def _cell(base: Record | None, head: Record | None, noise: Mapping[str, CellNois
     if others := _other_setting(base, head):
         return [_elsewhere(base, head, what, others)]
     if isinstance(head.key, AccuracyKey):
-        return [of_earned(base, head, _same_surroundings(base, head), stored=True)]
+        return [_earned(base, head)]
     return [*_facts(base, head), *_measured(base, head, noise)]
+
+
+def _earned(base: Record, head: Record) -> Verdict:
+    """AP of two accuracy records. Another machine describes the images anew, learns other visual words from them, and
+    so moves AP by itself: there only agreement says something."""
+    found = of_earned(base, head, _same_surroundings(base, head), stored=True)
+    if found.status == "same" or base.provenance.fingerprint == head.provenance.fingerprint:
+        return found
+    why = "another machine learns other visual words: --against compares on one"
+    return not_compared(head.key.reranker, "AP", f"{found.detail} ({why})")
 
 
 def _facts(base: Record, head: Record) -> list[Verdict]:

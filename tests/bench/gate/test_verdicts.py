@@ -249,6 +249,20 @@ def test_earned_ap_of_every_query(head, same_machine, old, new):
     assert of_earned(base, earned(head), same_machine).status == new
 
 
+@pytest.mark.parametrize(
+    ("hard", "where", "status"),
+    [
+        ([0.4, 0.25], HERE, "worse"),
+        ([0.4, 0.25], OTHER_TORCH, "worse"),
+        ([0.4, 0.25], THERE, "not compared"),
+        ([0.5, 0.25 + 1e-9], THERE, "same"),
+    ],
+)
+def test_another_machine_moves_the_ap_by_itself(hard, where, status):
+    base, head = earned([0.5, 0.25], provenance=HERE), earned(hard, provenance=where)
+    assert stored(base, head)["AP"].status == status
+
+
 def test_earned_ap_names_the_query_that_moved_most():
     verdict = of_earned(earned([0.5, 0.25, 0.9]), earned([0.4, 0.2, 0.95]), True)
     assert verdict.detail == "2 of 6 APs worse, 1 better; most: query 0 under hard, 50.00 to 40.00"
