@@ -179,9 +179,8 @@ def test_deepspeed_makes_the_steps_and_goes_on(job, tmp_path):
     job("elvis", out=sharded, deepspeed=ready, minutes=0)
     job("elvis", out=sharded, deepspeed=ready)
     one, two = (load_file(folder / "elvis-micro.safetensors") for folder in (plain, sharded))
-    apart = torch.cat([(two[name] - one[name]).abs().flatten() for name in one])
-    # Adam divides by the size of the gradient: where that is next to nothing, its rounding moves a weight visibly
-    assert apart.max() < 1e-4 and (apart < 1e-5).double().mean() > 0.999
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5)
     first, second = (json.loads((folder / "elvis-micro.json").read_text()) for folder in (plain, sharded))
     assert second["deepspeed"] == json.loads(ready.read_text()) and first["deepspeed"] is None
     assert second["loss"] == pytest.approx(first["loss"], abs=1e-5)

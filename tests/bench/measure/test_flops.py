@@ -201,7 +201,7 @@ def test_counting_writes_nothing():
 
 
 IMPORTS_ONCE = """
-import sys, time
+import sys
 from bench.measure import count, import_witnesses
 assert import_witnesses() > 0.05
 before = set(sys.modules)
