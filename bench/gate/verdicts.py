@@ -121,7 +121,7 @@ def _facts(base: Record, head: Record) -> list[Verdict]:
         head.series.get("scores", []),
         (base.scores_sha256, head.scores_sha256),
         exact=same,
-        why=f"compared within rtol 1e-4, atol 1e-5: {_difference(base, head)}",
+        why=f"compared within rtol 1e-4, atol 1e-5 and a tenth of their range: {_difference(base, head)}",
         stored=True,
     )
     return [*verdicts, scores]
