@@ -24,13 +24,15 @@ from bench.processes import Crew, joined, share_of_cores
 from bench.protocols import Policy
 from bench.provenance import Surroundings, code_sha256, command_line
 from bench.reporting import accuracy_table
-from bench.results import AccuracyKey, ResultStore
+from bench.results import AccuracyKey, Figure, RankedLists, ResultStore
 from bench.shards import Shards
 from rerankers.registry import Spec, parse, variant_of
 
+#: What the others are compared with; its cell says what shortlists of other lengths would allow, too.
+FIRST_STAGE = "none"
 #: Re-rankers of the default comparison.
 DEFAULT = (
-    "none",
+    FIRST_STAGE,
     "sg-rerank",
     "ransac",
     "chamfer:rootsift",
@@ -78,7 +80,10 @@ class Request:
         title = str(spec) if key.read is None else f"{spec}, {key.read} descriptors"
 
         def run(journal: Path, queries: list[int] | None) -> dict[str, Any]:
-            task = EarnTask(asdict(ground), str(self.policy), str(journal), heading, key.read, queries)
+            first_stage = str(spec) == str(parse(FIRST_STAGE))
+            task = EarnTask(
+                asdict(ground), str(self.policy), str(journal), heading, key.read, queries, ceilings=first_stage
+            )
             threads = self.setting.surroundings.threads
             shown = title if self.crew.first else None
             return isolated("bench.earn:run", asdict(task), threads=threads, timeout_s=self.timeout_s, title=shown)
@@ -92,7 +97,18 @@ class Request:
         found = run(shards.first_journal, None)
         shards.discard()
         notes = ["random weights: the accuracy of this row means nothing"] if key.weights == "random" else []
-        return CellResult(earned(found["figures"]), found["series"], notes, found["scores_sha256"])
+        ceilings = {
+            name: Figure(reason=value) if isinstance(value, str) else earned({name: value})[name]
+            for name, value in found["ceilings"].items()
+        }
+        return CellResult(
+            earned(found["figures"]) | ceilings,
+            found["series"],
+            notes,
+            found["scores_sha256"],
+            found["scoring"],
+            RankedLists(**found["lists"]),
+        )
 
     def ground(self, spec: Spec) -> Ground:
         """See Setting. Process 0 makes what is missing, and the others find it; a reason is given by all or by none."""

@@ -18,7 +18,7 @@ from bench.places import RECORDS_OF_RECORD
 from bench.processes import Crew
 from bench.provenance import Surroundings
 from bench.results import Figure, Record, ResultStore
-from bench.results.record import Key, Status
+from bench.results.record import Key, RankedLists, Scoring, Status
 from bench.timetable import Timetable, spoken
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class CellResult:
     series: Mapping[str, list[float | int | None]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     scores_sha256: str | None = None
+    scoring: Scoring | None = None
+    lists: RankedLists | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ def _run(cell: Cell, surroundings: Surroundings) -> Record:
         series=dict(found.series),
         notes=list(found.notes),
         scores_sha256=found.scores_sha256,
+        scoring=found.scoring,
+        lists=found.lists,
         provenance=provenance,
     )
 

@@ -179,6 +179,7 @@ def latency(load: Workload) -> dict[str, Any]:
         "energy": asdict(timing.energy),
         "threads": threads_in_force(),
         "scores_sha256": scores_sha256(ranking),
+        "scoring": load.reranker.kind,
     }
 
 

@@ -62,7 +62,8 @@ def measure(task: CostTask, protocol: Protocol, *, threads: int, timeout_s: floa
         "process_medians_ms": [one["summary"]["median"] for one in (found["latency"], *others)],
         **{name: values for name, values in found["spread"].items() if name in ("pairs_ms", "queries_ms")},
     }
-    return CellResult(_figures(found, series), series, _notes(task, found), hashes["latency"])
+    notes, scoring = _notes(task, found), found["latency"]["scoring"]
+    return CellResult(_figures(found, series), series, notes, hashes["latency"], scoring)
 
 
 def expected_s(earlier: Record, protocol: Protocol, calls: int) -> float:

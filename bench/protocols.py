@@ -78,8 +78,13 @@ class CandidateList:
         """Positions of every candidate of any list: a pair-wise re-ranker needs to score each only once."""
         return np.unique(np.concatenate(list(self.lists.values())))
 
+    def reordered(self, order: np.ndarray) -> np.ndarray:
+        """Positions (n,) of the final list: candidates in their new `order` in the places that candidates held."""
+        positions = np.arange(len(self.ids))
+        positions[np.sort(order)] = order
+        return positions
+
     def merged(self, order: np.ndarray, *, hard_star: bool) -> np.ndarray:
-        """The final list of image ids: candidates in their new `order` in the places that candidates held."""
-        ids = self.ids.copy()
-        ids[np.sort(order)] = self.ids[order]
-        return ids[~self.easy] if hard_star else ids
+        """The final list of image ids."""
+        positions = self.reordered(order)
+        return self.ids[positions[~self.easy] if hard_star else positions]

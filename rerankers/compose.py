@@ -24,6 +24,7 @@ class _Over(Reranker):
     def __init__(self, reranker: Reranker) -> None:
         self.reranker = reranker
         self.needs, self.kind, self.uncounted = reranker.needs, reranker.kind, reranker.uncounted
+        self.scored = reranker.scored
         self.query_locals, self.candidate_locals = reranker.query_locals, reranker.candidate_locals
         self.dtype, self.window = reranker.dtype, reranker.window
 
@@ -97,6 +98,7 @@ class _Ordered(Reranker):
     """
 
     kind = "list-wise"
+    scored = False
 
     @abstractmethod
     def orders(self, lists: Sequence[Given]) -> list[Tensor]:

@@ -118,6 +118,8 @@ class Reranker(ABC):
 
     needs: Sequence[str] = ()
     kind: Literal["pair-wise", "list-wise"] = "pair-wise"
+    #: Whether it sorts by scores; False for one that gives an order only.
+    scored: bool = True
     #: How many local descriptors it reads, strongest first; None: as many as there are.
     query_locals: int | None = None
     candidate_locals: int | None = None

@@ -9,6 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SCHEMA_VERSION: Final = 1
 
 Status = Literal["ok", "failed", "missing"]
+#: Whether a candidate's score depends on the query and that candidate only, or on the others too.
+Scoring = Literal["pair-wise", "list-wise"]
+#: What an image of a ranked list is to its query, by the letter that stands for it.
+LABELS: Final = {
+    "e": "easy positive",
+    "h": "hard positive",
+    "t": "transitive positive",
+    "p": "positive",
+    "j": "junk",
+    "-": "negative",
+}
 
 
 class _Frozen(BaseModel):
@@ -168,8 +179,31 @@ class Provenance(_Frozen):
     versions: dict[str, str]
 
 
+class RankedLists(_Frozen):
+    """What a cell ranked, and the heads of the final lists: a row a query, best first.
+
+    images: numbers in the gallery. places: where the first-stage list had them, from 1. scores: what they were sorted
+    by; None where a method gives an order only. labels: for each query a letter an image, see LABELS.
+    """
+
+    first_stage_sha256: str = Field(description="of all first-stage lists: equal where the same candidates were ranked")
+    images: list[list[int]]
+    places: list[list[int]]
+    scores: list[list[float | None]]
+    labels: list[str]
+
+    @model_validator(mode="after")
+    def _rows_agree(self) -> RankedLists:
+        columns = self.images, self.places, self.scores, self.labels
+        if len({tuple(map(len, column)) for column in columns}) != 1:
+            raise ValueError("images, places, scores and labels of ranked lists differ in length")
+        if unknown := set("".join(self.labels)) - set(LABELS):
+            raise ValueError(f"labels {''.join(sorted(unknown))!r} are not of {''.join(LABELS)!r}")
+        return self
+
+
 class Record(_Frozen):
-    """One cell. `series` holds what is plotted: per-query AP, latency samples."""
+    """One cell. `series` holds what is plotted: per-query AP, latency samples; `lists` what was ranked."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     key: Key
@@ -179,6 +213,8 @@ class Record(_Frozen):
     series: dict[str, list[float | int | None]] = {}
     notes: list[str] = []
     scores_sha256: str | None = None
+    scoring: Scoring | None = None
+    lists: RankedLists | None = None
     provenance: Provenance
 
     @model_validator(mode="after")

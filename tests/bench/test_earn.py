@@ -115,6 +115,24 @@ def test_each_protocol_is_evaluated_on_the_list_that_is_for_it(kind):
     assert figures["map_easy"] == figures["map_hard"] == pytest.approx(1 / 4)  # 3, then the positive
 
 
+@pytest.mark.parametrize("kind", [Quality, ListWise])
+def test_scores_of_the_first_images_are_kept_in_their_new_order(kind):
+    chosen = candidates(3, truth(easy=[1], hard=[2, 4], junk=[0]))
+    result = rerank_query(kind(), QUERY, Gallery([0, 1, 2, 3, 4, 5]), chosen)
+    assert result.scores == {"standard": [3, 2, 1], "hard_star": [4, 3, 2]}
+
+
+def test_an_order_without_scores_keeps_none_and_neither_does_an_image_behind_the_window():
+    class Narrow(ListWise):
+        window = 2
+
+    chosen = candidates(3, truth(hard=[2]))
+    gallery = Gallery([0, 1, 2, 3, 4, 5])
+    ordered = rerank_query(Slide(ListWise(), length=3, window=2, stride=1), QUERY, gallery, chosen)
+    assert set(map(tuple, ordered.scores.values())) == {()}
+    assert rerank_query(Narrow(), QUERY, gallery, chosen).scores["standard"] == [1, 0, None]
+
+
 def test_evaluation_by_hand():
     labels = truth(easy=[1], hard=[2, 4], junk=[0])
     chosen = candidates(3, labels)
@@ -142,7 +160,7 @@ def test_the_hash_of_the_scores_changes_with_them():
 def test_a_query_without_positives_has_no_ap():
     labels = truth(hard=[2])
     chosen = candidates(3, labels)
-    result = QueryResult({"standard": [0, 1, 2], "hard_star": [0, 1, 2]}, "", 0.0)
+    result = QueryResult({"standard": [0, 1, 2], "hard_star": [0, 1, 2]}, {}, "", 0.0)
     found = evaluation(judged(labels), [chosen], [result], None)
     assert found["series"]["ap_easy"] == [None] and np.isnan(found["figures"]["map_easy"])
 
@@ -156,7 +174,8 @@ def test_transitive_positives_are_judged_by_themselves():
     )
     # images by rank: 4, 0, 1, 2, 5, 3; without the ignored ones 4, 2, 5: AP = (0 / 1 + 1 / 2) / 2
     order = [candidates.ids.tolist().index(image) for image in (4, 0, 1, 2, 5, 3)]
-    result = QueryResult(orders={"standard": order, "hard_star": [k for k in order if k]}, scores_sha256="", seconds=0)
+    orders = {"standard": order, "hard_star": [k for k in order if k]}
+    result = QueryResult(orders, {}, scores_sha256="", seconds=0)
     found = evaluation(judged(truth), [candidates], [result], None)
     assert found["figures"]["map_transitive"] == pytest.approx(0.25)
     assert found["series"]["ap_transitive"] == [pytest.approx(0.25)]
