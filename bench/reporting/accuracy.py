@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.reporting import provenance
-from bench.reporting.numbers import count, percent, points, probability, significant
+from bench.reporting.numbers import SIGNIFICANT, count, percent, points, probability, significant, stars
 from bench.reporting.queries import (
     MEASURES,
     PROTOCOLS,
@@ -20,7 +20,7 @@ from bench.reporting.queries import (
     paired_ap,
     trained,
 )
-from bench.reporting.statistics import CONFIDENCE, RESAMPLES, Difference, paired_difference
+from bench.reporting.statistics import CONFIDENCE, RESAMPLES, Difference, holm, paired_difference
 from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
 from bench.results.record import AccuracyKey, Record
 
@@ -32,6 +32,12 @@ INTERVAL = (
     f"Gain: mAP points over no re-ranking, with its {CONFIDENCE:.0%} bootstrap interval over queries. "
     "Some 70 queries rarely separate methods one point apart: an interval that holds 0 shows no difference."
 )
+MARKS = (
+    f"{', '.join(f'{stars(level / 2)} p < {level:g}' for level in SIGNIFICANT)}: two-sided paired randomisation test "
+    "of the gain over queries, after Holm's correction over the re-rankers of the table for that measure "
+    f"({RESAMPLES:,} resamples: no p is below {2 / (RESAMPLES + 1):g} before it)."
+)
+UNCOUNTED = " Rows of random weights are never the best."
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,25 @@ class Group:
             for measure in self.measures
         }
 
+    @cached_property
+    def corrected(self) -> dict[tuple[int, str], float]:
+        """(row, measure) -> the p value of the gain, corrected over the re-rankers of the group for that measure."""
+        found: dict[tuple[int, str], float] = {}
+        for measure in self.measures:
+            known = {
+                row: gain.p_value
+                for (row, name), gain in self.gains.items()
+                if name == measure and isinstance(gain, Difference)
+            }
+            values = holm(list(known.values()))
+            found |= {(row, measure): value for row, value in zip(known, values, strict=True)}
+        return found
+
+    @property
+    def uncounted(self) -> frozenset[int]:
+        """Rows that are never the best of a table: those of random weights."""
+        return frozenset(row for row, record in enumerate(self.records) if not trained(record))
+
     def _gain(self, record: Record, measure: str) -> Difference | str:
         if is_baseline(record):
             return record.reason or "this row is the baseline"
@@ -125,8 +150,8 @@ def group_table(group: Group) -> Table:
     further = [TRANSITIVE] if any(TRANSITIVE in one.figures for one in group.records) else []
     columns = (
         *_what_columns(group),
-        *(Column(MEASURES[name].title, percent) for name in group.measures),
-        *(Column("mAP transitive", percent) for _ in further),
+        *(Column(MEASURES[name].title, percent, "highest") for name in group.measures),
+        *(Column("mAP transitive", percent, "highest") for _ in further),
         *gains,
         Column("commit"),
     )
@@ -135,7 +160,7 @@ def group_table(group: Group) -> Table:
             *cells,
             *_figures(record, [MEASURES[name].figure for name in group.measures]),
             *_figures(record, further),
-            *(_gain_cell(group.gains[row, name]) for name in shown),
+            *(_gain_cell(group, row, name) for name in shown),
             provenance.commit_cell(record),
         )
         for row, (record, cells) in enumerate(zip(group.records, _what(group), strict=True))
@@ -151,7 +176,30 @@ def group_table(group: Group) -> Table:
             " L: local descriptors read of an image, the strongest first; weights are those of the variant, which were "
             "not trained for it. +slide=N/K/S: windows of K candidates, S apart, over the first N."
         )
-    return Table(columns=columns, rows=rows, caption=caption, notes=(INTERVAL,))
+    caption = f"{caption} {MARKS}{_uncounted(group)}"
+    return Table(columns=columns, rows=rows, caption=caption, notes=(INTERVAL,), uncounted=group.uncounted)
+
+
+def paper_table(group: Group) -> Table:
+    """What papers print of a group: mAP of every protocol, and the gains that are compared, in points."""
+    shown = compared(group.measures)
+    columns = (
+        Column("re-ranker"),
+        *([Column("L", count)] if group.ablation else []),
+        *(Column(MEASURES[name].title, percent, "highest") for name in group.measures),
+        *(Column(f"gain {_short(name)}", points) for name in shown),
+    )
+    rows = tuple(
+        (
+            Cell(name, notes_of(record)),
+            *([_read_cell(record)] if group.ablation else []),
+            *_figures(record, [MEASURES[measure].figure for measure in group.measures]),
+            *(_gain_cell(group, row, measure, interval=False) for measure in shown),
+        )
+        for row, (name, record) in enumerate(zip(provenance.labels(group.records), group.records, strict=True))
+    )
+    text = f"mAP in percent; {group.description}. Gain: points over no re-ranking; {MARKS}{_uncounted(group)}"
+    return Table(columns=columns, rows=rows, caption=text, uncounted=group.uncounted)
 
 
 def _revisited_caption(group: Group) -> str:
@@ -177,7 +225,10 @@ def _caption(group: Group) -> str:
 
 def gain_table(group: Group) -> Table:
     """Every gain over no re-ranking with its interval, its p value, and the queries that gained and lost."""
-    titles = (Column("gain", points), Column("low", points), Column("high", points), Column("p", probability))
+    titles = (
+        *(Column(title, points) for title in ("gain", "low", "high")),
+        *(Column(title, probability) for title in ("p", "p (Holm)")),
+    )
     counts = tuple(Column(title, count) for title in ("queries", "better", "worse", "equal"))
     rows = []
     for row, (record, cells) in enumerate(zip(group.records, _what(group), strict=True)):
@@ -185,13 +236,14 @@ def gain_table(group: Group) -> Table:
             continue
         for name in group.measures:
             found = group.gains[row, name]
-            figures = [missing(found)] * 8 if isinstance(found, str) else _gain_cells(found)
+            figures = [missing(found)] * 9 if isinstance(found, str) else _gain_cells(found, group.corrected[row, name])
             rows.append((*cells, Cell(_short(name)), *figures))
     what = "mAP points (revisitop divisor)" if group.revisited else "points"
     caption = (
         f"Gain over no re-ranking in {what}; {group.description}. low, high: {CONFIDENCE:.0%} "
         f"percentile bootstrap over queries. p: two-sided paired randomisation test over queries, {RESAMPLES:,} "
-        "resamples, not corrected for the number of comparisons. better, worse: queries whose value rose or fell."
+        "resamples, not corrected for the number of comparisons; p (Holm): corrected over the re-rankers of this table "
+        "for that measure. better, worse: queries whose value rose or fell."
     )
     if group.revisited:
         caption = caption.replace("whose value", "whose AP")
@@ -206,12 +258,13 @@ def precision_table(group: Group) -> Table:
     """Precision at 1, 5 and 10."""
     names = [(f"precision_at_{cut}_{name}", f"{shown} P@{cut}") for name, shown in PROTOCOLS.items() for cut in CUTS]
     return Table(
-        columns=(*_what_columns(group), *(Column(title, percent) for _, title in names)),
+        columns=(*_what_columns(group), *(Column(title, percent, "highest") for _, title in names)),
         rows=tuple(
             (*cells, *_figures(record, [name for name, _ in names]))
             for record, cells in zip(group.records, _what(group), strict=True)
         ),
-        caption=f"Precision among the first 1, 5 and 10 images, in percent; {group.description}.",
+        caption=f"Precision among the first 1, 5 and 10 images, in percent; {group.description}.{_uncounted(group)}",
+        uncounted=group.uncounted,
     )
 
 
@@ -220,7 +273,7 @@ def divisor_table(group: Group) -> Table:
     machines = {(one.provenance.fingerprint, one.provenance.threads) for one in group.records}
     names = [f"map_{name}_shortlist_divisor" for name in PROTOCOLS]
     timed = len(machines) == 1
-    columns = (*_what_columns(group), *(Column(f"mAP {shown}", percent) for shown in PROTOCOLS.values()))
+    columns = (*_what_columns(group), *(Column(f"mAP {shown}", percent, "highest") for shown in PROTOCOLS.values()))
     times = "" if timed else " Re-ranking times come from different machines or threads: see the CSV."
     return Table(
         columns=(*columns, Column("re-ranking (s)", significant)) if timed else columns,
@@ -229,7 +282,8 @@ def divisor_table(group: Group) -> Table:
             for record, cells in zip(group.records, _what(group), strict=True)
         ),
         caption=f"mAP in percent with AP divided by min(positives, length of the list): no figure of this table "
-        f"compares with the revisitop divisor; {group.description}.{times}",
+        f"compares with the revisitop divisor; {group.description}.{times}{_uncounted(group)}",
+        uncounted=group.uncounted,
     )
 
 
@@ -253,7 +307,7 @@ def sheet(records: Iterable[Record]) -> Table:
         if not (group.ablation and is_baseline(record))
     ]
     head = ("reranker", "weights", "dataset", "dataset_sha256", "descriptors", "shortlist", "policy")
-    return provenance.sheet(head, ("read", *figures, *gains), rows, notes=_notes)
+    return provenance.sheet(head, ("read", *figures, *gains), rows, notes=notes_of)
 
 
 def _place(record: Record) -> tuple[bool, bool, int, tuple[int, ...], str]:
@@ -279,7 +333,7 @@ def _what_columns(group: Group) -> tuple[Column, ...]:
 def _what(group: Group) -> list[tuple[Cell, ...]]:
     return [
         (
-            Cell(provenance.label(record), _notes(record)),
+            Cell(provenance.label(record), notes_of(record)),
             _weights(record),
             *([_read_cell(record)] if group.ablation else []),
         )
@@ -293,7 +347,8 @@ def _weights(record: Record) -> Cell:
     return Cell(getattr(record.key, "weights", ""))
 
 
-def _notes(record: Record) -> tuple[str, ...]:
+def notes_of(record: Record) -> tuple[str, ...]:
+    """A record's notes, with one where its weights are random."""
     said = any(note.startswith("random weights") for note in record.notes)
     return (*record.notes, *(() if trained(record) or said else (UNTRAINED,)))
 
@@ -302,30 +357,28 @@ def _figures(record: Record, names: Iterable[str]) -> tuple[Cell, ...]:
     return tuple(figure_cell(record.figure(name)) for name in names)
 
 
-def _gain_cell(found: Difference | str) -> Cell:
+def _uncounted(group: Group) -> str:
+    return UNCOUNTED if group.uncounted else ""
+
+
+def _gain_cell(group: Group, row: int, name: str, *, interval: bool = True) -> Cell:
+    found = group.gains[row, name]
     if isinstance(found, str):
         return missing(found)
-    return Cell(f"{points(found.mean)} [{points(found.low)}, {points(found.high)}]")
+    mark = stars(group.corrected[row, name])
+    text = f"{points(found.mean)} [{points(found.low)}, {points(found.high)}]"
+    return Cell(text if interval else found.mean, mark=mark)
 
 
-def _gain_cells(found: Difference) -> list[Cell]:
-    return [
-        Cell(value)
-        for value in (
-            found.mean,
-            found.low,
-            found.high,
-            found.p_value,
-            found.queries,
-            found.above,
-            found.below,
-            found.equal,
-        )
-    ]
+def _gain_cells(found: Difference, corrected: float) -> list[Cell]:
+    tested = (found.mean, found.low, found.high, found.p_value, corrected)
+    return [Cell(value) for value in (*tested, found.queries, found.above, found.below, found.equal)]
 
 
 def _sheet_gain(found: Difference | str) -> list[Cell]:
-    return [missing(found)] * 4 if isinstance(found, str) else _gain_cells(found)[:4]
+    if isinstance(found, str):
+        return [missing(found)] * 4
+    return [Cell(value) for value in (found.mean, found.low, found.high, found.p_value)]
 
 
 def _short(name: str) -> str:

@@ -93,24 +93,33 @@ def published_table(dataset: str, records: Iterable[Record] = ()) -> Table | Non
     if not values:
         return None
     shown = [figure for figure in PRINTED if any(figure == one for one, _ in values)]
-    lines: dict[str, list[tuple[Cell, ...]]] = {}
+    lines: dict[str, list[tuple[tuple[Cell, ...], bool]]] = {}  # with whether a row can be the best
     for method, line in _lines(values):
-        lines.setdefault(method, []).append(_published_line(line, shown))
+        lines.setdefault(method, []).append((_published_line(line, shown), True))
     for record in records:
         if isinstance(record.key, AccuracyKey) and record.key.dataset == dataset and record.key.read is None:
             known = method_of(record.key.reranker)
-            lines.setdefault(known[0] if known else "", []).append(_measured_line(record, shown))
+            lines.setdefault(known[0] if known else "", []).append((_measured_line(record, shown), trained(record)))
     columns = (
         Column("method"),
-        *(Column(TITLES[figure], _in_percent) for figure in shown),
+        *(Column(TITLES[figure], _in_percent, "highest") for figure in shown),
         Column("source"),
     )
+    rows = [row for rows in lines.values() for row in rows]
     return Table(
         columns=columns,
-        rows=tuple(row for rows in lines.values() for row in rows),
+        rows=tuple(row for row, _ in rows),
         caption=f"Published values on {dataset} in percent, as their sources print them, each with its setting; what "
         "was measured stands below its method, to two decimals.",
+        uncounted=frozenset(place for place, (_, counts) in enumerate(rows) if not counts),
     )
+
+
+def paper_table(table: Table) -> Table:
+    """Any table of this file as papers print it: settings and sources, which repeat, as footnotes."""
+    titles = [column.title for column in table.columns]
+    into = next(title for title in titles if title == "method" or title.startswith("published"))
+    return table.folded(into, *(title for title in titles if title in ("published setting", "source")))
 
 
 def sheet(records: Iterable[Record]) -> Table:

@@ -83,6 +83,12 @@ def group_table(group: Group) -> Table:
     )
 
 
+def paper_table(group: Group) -> Table:
+    """What papers print of a group."""
+    told = ("Kendall tau", "worst query", "left the top 10", "queries changed")
+    return group_table(group).only("re-ranker", "against float32", *told)
+
+
 def sheet(records: Iterable[Record]) -> Table:
     """Every churn record in full precision, a row for each alternative."""
     rows = [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.reporting import provenance
-from bench.reporting.numbers import count, mebibytes, millions, percent, plus_minus, significant
+from bench.reporting.numbers import count, mebibytes, millions, percent, significant
 from bench.reporting.queries import is_baseline
 from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
 from bench.results.record import CostKey, Record
@@ -70,7 +70,13 @@ CAPTION = (
     "TFLOP/s: executed FLOPs over the median latency; of peak: over the machine's own matrix-product rate, measured in "
     "the same process. Intensity: executed FLOPs over the least bytes (weights, inputs, scores, each once); bound by: "
     "what the roofline of this machine says. Memory: the process's peak resident set, and its growth over the baseline "
-    "before the window. Noisy: whether the machine took cores away while the runs were measured."
+    "before the window. Noisy: whether the machine took cores away while the runs were measured. No re-ranking, where "
+    "measured, is never the best."
+)
+PAPER_CAPTION = (
+    "One query. Parameters and FLOPs leave the backbone out; one multiply-add is 2 FLOPs, matrix products and "
+    "convolutions only. Latency: mean and standard deviation over the measured runs of one process, after warm-up. "
+    "Memory: the process's peak resident set. No re-ranking, where measured, is never the best."
 )
 CAUTION = (
     "The runs of one process are one observation: between processes the same code differs by several per cent, "
@@ -101,6 +107,11 @@ class Section:
         cpu = self.records[0].provenance.machine.get("cpu") or "unknown processor"
         return f"Cost per {self.candidates} candidates: {cpu}, machine {self.fingerprint[:12]}, {threads}"
 
+    @property
+    def uncounted(self) -> frozenset[int]:
+        """Rows that are never the best of a table: no re-ranking, which costs nothing."""
+        return frozenset(row for row, record in enumerate(self.records) if is_baseline(record))
+
 
 def sections(records: Iterable[Record]) -> list[Section]:
     """Cost records by machine, threads and candidates, the latest section first; in it no re-ranking first, then by
@@ -129,10 +140,10 @@ def section_table(section: Section) -> Table:
     columns = (
         *_WHAT,
         Column("params (M)", millions),
-        Column("GFLOP executed", significant),
+        Column("GFLOP executed", significant, "lowest"),
         Column("GFLOP needed", significant),
         Column("witnesses", count),
-        Column("latency (ms)", significant),
+        Column("latency (ms)", significant, "lowest"),
         Column("median (ms)", significant),
         Column("p95 (ms)", significant),
         Column("cold (ms)", significant),
@@ -140,7 +151,7 @@ def section_table(section: Section) -> Table:
         Column("of peak (%)", percent),
         Column("FLOP/byte", significant),
         Column("bound by"),
-        Column("peak memory (MiB)", mebibytes),
+        Column("peak memory (MiB)", mebibytes, "lowest"),
         Column("over baseline (MiB)", mebibytes),
         Column("on device (MiB)", mebibytes),
         Column("noisy"),
@@ -164,7 +175,23 @@ def section_table(section: Section) -> Table:
         for record in section.records
     )
     notes = (CAUTION, *_harness(section.records))
-    return Table(columns=columns, rows=rows, caption=CAPTION.format(candidates=section.candidates), notes=notes)
+    caption = CAPTION.format(candidates=section.candidates)
+    return Table(columns=columns, rows=rows, caption=caption, notes=notes, uncounted=section.uncounted)
+
+
+def paper_table(section: Section) -> Table:
+    """What papers print of a section: parameters, FLOPs, latency, memory."""
+    wide = section_table(section)
+    # inputs, device and type stand in a name only where the re-ranker's alone stands twice
+    names = zip(provenance.labels(section.records), wide.rows, strict=True)
+    table = replace(
+        wide,
+        rows=tuple((replace(row[0], value=name), *row[1:]) for name, row in names),
+        caption=f"{section.title}. {PAPER_CAPTION}",
+        notes=(CAUTION,),
+    ).only("re-ranker", "params (M)", "GFLOP executed", "latency (ms)", "peak memory (MiB)")
+    titles = [replace(column, title=column.title.removesuffix(" executed")) for column in table.columns]
+    return replace(table, columns=tuple(titles))
 
 
 def latency_table(section: Section) -> Table:
@@ -303,7 +330,7 @@ def _mean_latency(record: Record) -> Cell:
     mean, deviation = record.figure("latency_mean_ms"), record.figure("latency_std_ms")
     if mean.value is None or deviation.value is None:
         return figure_cell(mean)
-    return Cell(plus_minus(mean.value, deviation.value))
+    return Cell(mean.value, deviation=deviation.value)
 
 
 def _runs(record: Record) -> Cell:

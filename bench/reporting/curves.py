@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -29,16 +28,13 @@ from bench.reporting.scaling import (
     law_text,
     numbers_of,
 )
-from bench.reporting.scatter import STYLE
+from bench.reporting.style import DPI, GUIDE, MEASURED, SMALL_PRINT, STANDOUT, STYLE, named, saved
 from bench.results.record import Record
 
 #: Panels side by side at most.
 MOST_COLUMNS = 4
 #: Points of a line.
 STEPS = 200
-#: As scatter plots have them: the line, and what must catch the eye.
-_LINE, _POINT, _LEFT = "0.45", "#31688e", "#d62728"
-_DPI = 200
 _PANEL_INCHES = 1.95
 _UNITS = {
     "candidates": "candidates",
@@ -51,12 +47,21 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, the name of its file, what it shows in words, and which sweeps it leaves out and why."""
+    """A drawing, the stem of its files, what it shows in words, and which sweeps it leaves out and why."""
 
-    name: str
+    stem: str
     title: str
-    png: bytes
+    drawn: dict[str, bytes]
     left_out: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the file that a page shows."""
+        return f"{self.stem}.png"
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return named(self.stem, self.drawn)
 
 
 def pictures(groups: Sequence[Group]) -> list[list[Picture]]:
@@ -68,8 +73,8 @@ def pictures(groups: Sequence[Group]) -> list[list[Picture]]:
     ]
 
 
-def draw(group: Group, what: Quantity) -> bytes:
-    """A PNG of small multiples with the group's origin in small print, the same bytes every time.
+def draw(group: Group, what: Quantity) -> dict[str, bytes]:
+    """Small multiples with the group's origin in small print, as `png` and `svg`, the same bytes every time.
 
     Latency on logarithmic axes, memory on linear ones from nothing on.
     """
@@ -78,7 +83,7 @@ def draw(group: Group, what: Quantity) -> bytes:
     rows = math.ceil(len(chosen) / columns)
     with matplotlib.style.context(["default", STYLE]):
         width, height = _PANEL_INCHES * columns + 0.4, (_PANEL_INCHES + 0.2) * rows + 0.5
-        figure = Figure(figsize=(width, height), dpi=_DPI)
+        figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
         origin = textwrap.fill(_origin(group, [one for _, one in chosen], what), int(width * 26))
         lowest = (0.09 * (origin.count("\n") + 1) + 0.06) / height
@@ -92,10 +97,8 @@ def draw(group: Group, what: Quantity) -> bytes:
         _scales(list(grid.flat)[: len(chosen)], [one for _, one in chosen], what)
         for place, axes in enumerate(grid.flat[: len(chosen)]):
             _label(axes, group.axis, what, first=place % columns == 0, last=place + columns >= len(chosen))
-        figure.text(0.004, 0.03 / height, origin, fontsize=5, color="0.35", va="bottom")
-        out = io.BytesIO()
-        figure.savefig(out, format="png", bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
-    return out.getvalue()
+        figure.text(0.004, 0.03 / height, origin, **SMALL_PRINT)
+        return saved(figure)
 
 
 def _picture(group: Group, what: Quantity, stem: str) -> Picture | None:
@@ -109,7 +112,7 @@ def _picture(group: Group, what: Quantity, stem: str) -> Picture | None:
         return None
     kind = "" if what is LATENCY else f"_{what.title}"
     title = f"{what.title.capitalize()}, {group.title[0].lower()}{group.title[1:]}"
-    return Picture(f"scaling_{stem}{kind}.png", title, draw(group, what), left_out)
+    return Picture(f"scaling_{stem}{kind}", title, draw(group, what), left_out)
 
 
 def _stem(stems: Sequence[str], place: int) -> str:
@@ -127,13 +130,15 @@ def _panel(axes: Axes, name: str, record: Record, what: Quantity) -> None:
     measured = np.array([math.nan if one is None else one for one in record.series[what.measured]]) / what.divisor
     if what is LATENCY:  # the 95th percentile as a line up from the median
         high = np.array([math.nan if one is None else one for one in record.series["latency_p95_ms"]])
-        axes.vlines(values, measured, np.fmax(high, measured), color=_POINT, linewidth=0.6, zorder=2)
+        axes.vlines(values, measured, np.fmax(high, measured), color=MEASURED, linewidth=0.6, zorder=2)
     if law:
         steps = np.geomspace(values[0], values[-1], STEPS)
-        axes.plot(steps, at(law, steps) / what.divisor, color=_LINE, linewidth=0.9, zorder=1)
+        axes.plot(steps, at(law, steps) / what.divisor, color=GUIDE, linewidth=0.9, zorder=1)
     left = np.array(departed(record, what))
-    axes.scatter(values[~left], measured[~left], s=13, c=_POINT, linewidths=0.35, edgecolors="black", zorder=3)
-    axes.scatter(values[left], measured[left], s=20, marker="D", c=_LEFT, linewidths=0.4, edgecolors="white", zorder=4)
+    axes.scatter(values[~left], measured[~left], s=13, c=MEASURED, linewidths=0.35, edgecolors="black", zorder=3)
+    axes.scatter(
+        values[left], measured[left], s=20, marker="D", c=STANDOUT, linewidths=0.4, edgecolors="white", zorder=4
+    )
     text = law_text(law, values.tolist(), what.divisor) if law else "no law"
     lines = [textwrap.fill(name, 32), f"{text}"]
     axes.set_title("\n".join(lines), linespacing=1.25)
@@ -141,7 +146,7 @@ def _panel(axes: Axes, name: str, record: Record, what: Quantity) -> None:
         falls = bool(measured[np.isfinite(measured)][0] > measured[np.isfinite(measured)][-1])
         words = str(departure_cell(record, what).value)
         place, side = (0.96, "right") if falls else (0.04, "left")
-        axes.text(place, 0.95, words, transform=axes.transAxes, color=_LEFT, fontsize=6, va="top", ha=side)
+        axes.text(place, 0.95, words, transform=axes.transAxes, color=STANDOUT, fontsize=6, va="top", ha=side)
     axes.grid(visible=True, which="major", color="0.92", linewidth=0.5)
     axes.set_axisbelow(True)
 
@@ -200,6 +205,6 @@ def _origin(group: Group, records: Sequence[Record], what: Quantity) -> str:
     reach = ", its line reaches up to the 95th percentile, and all panels have as many decades"
     return (
         f"A point is the median over processes{reach if what is LATENCY else ''}. The curve is the fitted law, which "
-        f"red diamonds have left. {group.title}; {types}. "
+        f"diamonds have left. {group.title}; {types}. "
         f"Commit {', '.join(map(str, commits))}; {provenance.period(records)}."
     )

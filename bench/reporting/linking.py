@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ MEANS = ("replaced", "deviation")
 EXTENT = ("queries", *MEANS)
 #: Figures of a record as they are.
 FIGURES = ("cases", "unlinked", "skipped", "capped", "at_stake")
+
+PLACES = "Places lost: among all candidates but the linking positive. "
 
 
 def _signed(value: float) -> str:
@@ -98,8 +100,8 @@ def group_table(group: Group) -> Table:
         f"positive shows too (co-visible), or as many elsewhere; means over {group.draws} draws. At stake: what "
         "transitive positives can add to mAP hard, that of the best order of each list less that of the best one that "
         "leaves them last. Fall: of the transitive positive's score, in standard deviations of all scores of its list. "
-        "Places lost: among all candidates but the linking positive. Means over the cases of a query, then over "
-        f"queries, with {CONFIDENCE:.0%} bootstrap intervals over queries. Scores of a pair-wise re-ranker cannot fall."
+        f"{PLACES}Means over the cases of a query, then over queries, with {CONFIDENCE:.0%} bootstrap intervals over "
+        "queries. Scores of a pair-wise re-ranker cannot fall."
     )
     columns = (
         Column("re-ranker"),
@@ -123,6 +125,14 @@ def group_table(group: Group) -> Table:
         for queries, *means in [_extent(record)]
     )
     return Table(columns=columns, rows=rows, caption=caption)
+
+
+def paper_table(group: Group) -> Table:
+    """What papers print of a group: how far scores fall."""
+    falls = [f"{MEASURES[name].title} [{CONFIDENCE:.0%}]" for name in MEASURES if name.startswith("fall")]
+    wide = group_table(group)
+    narrow = replace(wide, caption=wide.caption.replace(PLACES, ""))
+    return narrow.only("re-ranker", "cases", "queries", "at stake", *falls)
 
 
 def sheet(records: Iterable[Record]) -> Table:

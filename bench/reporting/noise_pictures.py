@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Callable, Sequence
@@ -19,16 +18,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.reporting import provenance
 from bench.reporting.noise import Section, names, share, slowdown, visible
-from bench.reporting.scatter import STYLE
+from bench.reporting.style import BAND, DPI, FAINT, GUIDE, MEASURED, SMALL_PRINT, STANDOUT, STYLE, named, saved
 from bench.results.record import PowerKey, Record
 
-_DPI = 200
 _WIDTH_INCHES = 6.0
-_POINT, _MEDIAN, _BAND, _SEEN = "0.62", "#31688e", "#dde8ef", "#d62728"
 #: Marker and colour of either way to plant a slowdown, and how far its points are moved aside (per cent).
 _WAYS = {
-    "added": ("o", "#31688e", -0.35, "added to samples of identical code"),
-    "run": ("D", "#d62728", 0.35, "changed code ran"),
+    "added": ("o", MEASURED, -0.35, "added to samples of identical code"),
+    "run": ("D", STANDOUT, 0.35, "changed code ran"),
 }
 
 
@@ -43,26 +40,30 @@ def titles(section: Section) -> dict[str, str]:
 
 
 def pictures(section: Section) -> dict[str, bytes]:
-    """File name -> PNG of `titles`."""
-    return {name: (draw_power if name.endswith("_power.png") else draw_duels)(section) for name in titles(section)}
+    """File name -> contents of `titles`, and of the same as SVG."""
+    found: dict[str, bytes] = {}
+    for name in titles(section):
+        draw = draw_power if name.endswith("_power.png") else draw_duels
+        found |= named(name.removesuffix(".png"), draw(section))
+    return found
 
 
-def draw_duels(section: Section) -> bytes:
+def draw_duels(section: Section) -> dict[str, bytes]:
     """A strip for each re-ranker: every duel, medians of as many as a comparison takes, threshold and visible slowdown;
-    the same bytes every time."""
+    `png` and `svg`, the same bytes every time."""
     rows = [(name, one) for name, one in zip(names(section.noise), section.noise, strict=True) if _ratios(one)]
     origin = (
-        f"Grey dots: duels of identical code, head over base. Blue strokes: medians of {section.duels} consecutive "
+        f"Dots: duels of identical code, head over base. Strokes: medians of {section.duels} consecutive "
         "duels, which is what a comparison looks at. Pale bar: up to the threshold on either side; a median to the "
-        "right of it is repeated before it counts. Red triangle: the smallest slowdown that is found in 95 of 100 "
+        "right of it is repeated before it counts. Triangle: the smallest slowdown that is found in 95 of 100 "
         "comparisons. "
         f"{_made(section.noise)}"
     )
     return _picture(0.26 * len(rows) + 0.75, origin, lambda axes: _draw_strips(axes, rows, section.duels))
 
 
-def draw_power(section: Section) -> bytes:
-    """Detection rate against planted slowdown, with intervals; the same bytes every time."""
+def draw_power(section: Section) -> dict[str, bytes]:
+    """Detection rate against planted slowdown, with intervals; `png` and `svg`, the same bytes every time."""
     origin = (
         "Bars: 95 % intervals (Clopper and Pearson). Beside each point: detected of compared. At 0 % nothing was "
         "planted, and what was detected is a false alarm. Pale bar: the smallest slowdown seen, as the calibration "
@@ -79,18 +80,18 @@ def _draw_strips(axes: Axes, rows: Sequence[tuple[str, Record]], duels: int) -> 
         middles = _percent([float(np.median(group)) for group in groups])
         # aside by turns, so that equal duels do not hide each other; the order is that of time
         aside = place + 0.22 * np.sin(2.4 * np.arange(len(ratios)))
-        axes.scatter(_percent(ratios), aside, s=6, color=_POINT, linewidths=0, zorder=2, clip_on=False)
-        axes.scatter(middles, [place] * len(middles), marker="|", s=70, color=_MEDIAN, linewidths=1.1, zorder=3)
+        axes.scatter(_percent(ratios), aside, s=6, color=FAINT, linewidths=0, zorder=2, clip_on=False)
+        axes.scatter(middles, [place] * len(middles), marker="|", s=70, color=MEASURED, linewidths=1.1, zorder=3)
         reach = max(reach, float(np.abs(_percent(ratios)).max()))
         threshold, found = (record.figure(name).value for name in ("threshold", "visible"))
         if threshold is not None:
             low, high = _percent([-math.log1p(threshold), math.log1p(threshold)])
-            axes.barh(place, high - low, left=low, height=0.72, color=_BAND, zorder=0)
+            axes.barh(place, high - low, left=low, height=0.72, color=BAND, zorder=0)
             reach = max(reach, high)
         if found is not None:
-            axes.scatter(100 * found, place, marker="<", s=22, color=_SEEN, linewidths=0, zorder=3)
+            axes.scatter(100 * found, place, marker="<", s=22, color=STANDOUT, linewidths=0, zorder=3)
             reach = max(reach, 100 * found)
-    axes.axvline(0, color="0.45", linewidth=0.6, zorder=1)
+    axes.axvline(0, color=GUIDE, linewidth=0.6, zorder=1)
     axes.set_xlim(-1.06 * reach, 1.06 * reach)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
@@ -100,10 +101,10 @@ def _draw_strips(axes: Axes, rows: Sequence[tuple[str, Record]], duels: int) -> 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}".replace("-", "−") if value else "0"))
     axes.set_xlabel("head slower than base, the code being the same (%)")
     handles = [
-        Line2D([], [], color=_POINT, marker="o", markersize=3, linestyle="", label="one duel"),
-        Line2D([], [], color=_MEDIAN, marker="|", markersize=8, linestyle="", label=f"median of {duels} duels"),
-        Patch(color=_BAND, label="within the threshold"),
-        Line2D([], [], color=_SEEN, marker="<", markersize=4, linestyle="", label="smallest slowdown seen"),
+        Line2D([], [], color=FAINT, marker="o", markersize=3, linestyle="", label="one duel"),
+        Line2D([], [], color=MEASURED, marker="|", markersize=8, linestyle="", label=f"median of {duels} duels"),
+        Patch(color=BAND, label="within the threshold"),
+        Line2D([], [], color=STANDOUT, marker="<", markersize=4, linestyle="", label="smallest slowdown seen"),
     ]
     axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=6)
 
@@ -138,7 +139,7 @@ def _draw_rates(axes: Axes, section: Section) -> None:
             _label(axes, record, (across, up if beside else under), beside=beside, colour=colour)
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=4, linestyle="", label=label))
     handles += _draw_seen(axes, section)
-    axes.axhline(95, color="0.45", linewidth=0.6, linestyle=(0, (4, 3)), zorder=1)
+    axes.axhline(95, color=GUIDE, linewidth=0.6, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate("95 %", (1, 95), (2, 0), ("axes fraction", "data"), "offset points", fontsize=6, va="center")
     axes.set(xlim=(-0.03 * widest - 0.5, 1.05 * widest + 0.5), ylim=(-3, 103), yticks=range(0, 101, 25))
     axes.set_xticks(sorted({round(100 * (slowdown(record) or 0.0), 6) for record in drawn}))
@@ -153,10 +154,10 @@ def _draw_seen(axes: Axes, section: Section) -> list[Line2D | Patch]:
     known = [100 * value for value in visible(section).values()]
     if not known:
         return []
-    axes.axvspan(min(known), max(known), color=_BAND, linewidth=0, zorder=0)
+    axes.axvspan(min(known), max(known), color=BAND, linewidth=0, zorder=0)
     axes.axvline(median(known), color="0.55", linewidth=0.7, zorder=1)
     label = f"smallest slowdown seen: {share(min(known) / 100)} to {share(max(known) / 100)} by re-ranker"
-    return [Patch(color=_BAND, label=label)]
+    return [Patch(color=BAND, label=label)]
 
 
 def _label(axes: Axes, record: Record, place: tuple[float, float], *, beside: bool, colour: str) -> None:
@@ -165,19 +166,17 @@ def _label(axes: Axes, record: Record, place: tuple[float, float], *, beside: bo
     axes.annotate(text, place, offset, textcoords="offset points", fontsize=6, ha=align, color=colour, zorder=4)
 
 
-def _picture(height: float, origin: str, draw: Callable[[Axes], None]) -> bytes:
+def _picture(height: float, origin: str, draw: Callable[[Axes], None]) -> dict[str, bytes]:
     with matplotlib.style.context(["default", STYLE]):
         text = textwrap.fill(origin, 150)
         below = 0.09 * (text.count("\n") + 1) + 0.06
-        figure = Figure(figsize=(_WIDTH_INCHES, height + below), dpi=_DPI)
+        figure = Figure(figsize=(_WIDTH_INCHES, height + below), dpi=DPI)
         FigureCanvasAgg(figure)
         lowest = below / (height + below)
         figure.set_layout_engine("compressed", rect=(0, lowest, 1, 1 - lowest))
         draw(figure.subplots())
-        figure.text(0.004, 0.01, text, fontsize=5, color="0.35", va="bottom")
-        out = io.BytesIO()
-        figure.savefig(out, format="png", bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
-    return out.getvalue()
+        figure.text(0.004, 0.01, text, **SMALL_PRINT)
+        return saved(figure)
 
 
 _RATES = ("rate", "rate_low", "rate_high")

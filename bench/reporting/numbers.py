@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+#: p values below these earn a star each.
+SIGNIFICANT = (0.05, 0.01, 0.001)
+
 
 def significant(value: float, digits: int = 3) -> str:
     """`digits` significant digits, all digits before the point, thousands apart: 0.0123, 24.7, 12,744."""
@@ -36,6 +39,11 @@ def points(fraction: float) -> str:
 def probability(p_value: float) -> str:
     """A p value; what a randomisation test cannot resolve is given as a bound."""
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def stars(p_value: float) -> str:
+    """One for p < 0.05, two for p < 0.01, three for p < 0.001; asterisk operators, which are no markup anywhere."""
+    return "∗" * sum(p_value < level for level in SIGNIFICANT)
 
 
 def count(value: float) -> str:

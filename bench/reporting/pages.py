@@ -1,13 +1,16 @@
-"""The whole report as files: pages, sheets and pictures, the same bytes for the same records."""
+"""The whole report as files: pages, sheets, tables for papers and pictures, the same bytes for the same records."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from bench.errors import BenchError
 from bench.reporting import (
     accuracy,
+    beside,
     churn,
     cost,
     curves,
@@ -17,15 +20,14 @@ from bench.reporting import (
     provenance,
     scaling,
     scatter,
+    style,
     tune,
 )
 from bench.reporting.accuracy import Group
-from bench.reporting.beside import accuracy_beside, cost_beside, published_table
-from bench.reporting.beside import sheet as beside_sheet
 from bench.reporting.cost import Section
 from bench.reporting.curves import Picture
 from bench.reporting.queries import MEASURES, compared
-from bench.reporting.tables import escaped
+from bench.reporting.tables import PACKAGES, Table, escaped
 from bench.results.record import AccuracyKey, Record
 
 NO_COST = "No cost has been measured yet: `python -m bench.profile` does it.\n"
@@ -37,11 +39,88 @@ _DRAWN: dict[str, tuple[str, Callable[[Group, str], tuple[list[scatter.Panel], l
     "methods": ("method against method", scatter.method_against_method),
 }
 
+#: A table for papers: what its label ends in, the table, and the records that it is of.
+Paper = tuple[str, Table, Sequence[Record]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the pages are made of, each looked up or drawn once."""
+
+    records: Sequence[Record]
+
+    @cached_property
+    def costs(self) -> list[Section]:
+        return cost.sections(self.records)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        return accuracy.groups(self.records)
+
+    @cached_property
+    def scatters(self) -> list[tuple[str, dict[str, bytes]]]:
+        """For each of `groups` the lines that show its pictures, and the pictures by file name; none of an ablation."""
+        drawn = [group for group in self.groups if not group.ablation]
+        stems = _distinct([f"{group.dataset}-top{group.shortlist}" for group in drawn])
+        found = {id(group): _pictures(group, stem) for group, stem in zip(drawn, stems, strict=True)}
+        return [found.get(id(group), ("", {})) for group in self.groups]
+
+    @cached_property
+    def swept(self) -> list[scaling.Group]:
+        return scaling.groups(self.records)
+
+    @cached_property
+    def grown(self) -> list[list[Picture]]:
+        """For each of `swept` its pictures."""
+        return curves.pictures(self.swept)
+
+    @cached_property
+    def noise(self) -> list[noise.Section]:
+        return noise.sections(self.records)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page: `name`.md of its parts, its sheets as .csv, its tables for papers as `name`.tex, and its pictures.
+
+    parts: Markdown; without any the page says `empty`, or where that is nothing there is no page. front: what the front
+    page shows of it. sheets: by name; those of another name than the page's only where they have a row.
+    """
+
+    name: str
+    title: str
+    parts: Callable[[Found], list[str]]
+    front: Callable[[Found], list[str]]
+    sheets: Mapping[str, Callable[[Sequence[Record]], Table]]
+    papers: Callable[[Found], list[Paper]] = field(default=lambda found: [])
+    pictures: Callable[[Found], dict[str, bytes]] = field(default=lambda found: {})
+    empty: str = ""
+
+    def files(self, found: Found) -> dict[str, bytes]:
+        """File name -> contents."""
+        texts = {}
+        if parts := self.parts(found) or ([self.empty] if self.empty else []):
+            texts[f"{self.name}.md"] = _page(self.title, found.records, parts)
+            tables = {name: sheet(found.records) for name, sheet in self.sheets.items()}
+            texts |= {f"{name}.csv": one.csv() for name, one in tables.items() if name == self.name or one.rows}
+        if latex := self.latex(found):
+            texts[f"{self.name}.tex"] = latex
+        return {name: text.encode() for name, text in texts.items()} | self.pictures(found)
+
+    def latex(self, found: Found) -> str:
+        """The tables for papers, to be read by \\input, each below comments that say where it is from; "" for none."""
+        papers = self.papers(found)
+        labels = _distinct([label for label, _, _ in papers])
+        tables = [
+            f"{_comments(records)}{table.latex(f'tab:{self.name}-{label}')}"
+            for label, (_, table, records) in zip(labels, papers, strict=True)
+        ]
+        made = f"% {self.title}: tables for papers, made by python -m bench.report; ASCII, for any engine."
+        return "\n".join([f"{made}\n% {PACKAGES}\n", *tables]) if tables else ""
+
 
 def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, bytes]:
-    """File name -> contents: README.md, cost, accuracy and churn as .md and .csv, scatter_*.png; tune, linking and
-    scaling (with scaling_*.png) too where there are such records, and published where papers have values of the same
-    data sets.
+    """File name -> contents: README.md and what PAGES say.
 
     matches: names of pictures that lie beside the page already, to be shown on it.
 
@@ -53,100 +132,63 @@ def render(records: Sequence[Record], matches: Sequence[str] = ()) -> dict[str, 
             wanted="at least one",
             cure="Fill the store: `python -m bench.profile` or `python -m bench.accuracy --shortlist 400`.",
         )
-    sections, groups = cost.sections(records), accuracy.groups(records)
-    drawn = [group for group in groups if not group.ablation]
-    found = {id(group): _pictures(group, stem) for group, stem in zip(drawn, _stems(drawn), strict=True)}
-    pictures = [found.get(id(group), ("", {})) for group in groups]
-    printed = _published(records)
-    swept = scaling.groups(records)
-    grown = curves.pictures(swept)
-    texts = {
-        "README.md": _front(records, sections, groups, [lines for lines, _ in pictures], matches, bool(printed), grown),
-        "cost.md": _page("Cost", records, [_cost_in_full(section) for section in sections] or [NO_COST]),
-        "cost.csv": cost.sheet(records).csv(),
-        "accuracy.md": _page(
-            "Accuracy",
-            records,
-            [_accuracy_in_full(group, lines) for group, (lines, _) in zip(groups, pictures, strict=True)]
-            or [NO_ACCURACY],
-        ),
-        "accuracy.csv": accuracy.sheet(records).csv(),
-        "churn.md": _page("Steadiness", records, _steadiness(records)),
-        "churn.csv": churn.sheet(records).csv(),
-    }
-    if blends := tune.groups(records):
-        texts["tune.md"] = _page("Blends", records, [_blends(group) for group in blends])
-        texts["tune.csv"] = tune.sheet(records).csv()
-    if printed:
-        texts["published.md"] = _page("Published and measured", records, printed)
-        texts["published.csv"] = beside_sheet(records).csv()
-    if linked := linking.groups(records):
-        texts["linking.md"] = _page("Linking positives", records, [_linked(group) for group in linked])
-        texts["linking.csv"] = linking.sheet(records).csv()
-    images = {name: png for _, files in pictures for name, png in files.items()}
-    if known := noise.sections(records):
-        texts["noise.md"] = _page("Noise", records, [_noise_in_full(section) for section in known])
-        texts["noise.csv"] = noise.noise_sheet(records).csv()
-        if any(section.power for section in known):
-            texts["power.csv"] = noise.power_sheet(records).csv()
-        images |= {name: png for section in known for name, png in noise_pictures.pictures(section).items()}
-    if swept:
-        texts["scaling.md"] = _page("Scaling", records, list(map(_swept, swept, grown)))
-        texts["scaling.csv"] = scaling.sheet(records).csv()
-        images |= {picture.name: picture.png for found in grown for picture in found}
-    return {name: text.encode() for name, text in texts.items()} | images
+    found = Found(records)
+    files: dict[str, bytes] = {}
+    for page in PAGES:
+        files |= page.files(found)
+    return {"README.md": _front(found, matches, files).encode()} | files
 
 
-def _front(
-    records: Sequence[Record],
-    sections: Sequence[Section],
-    groups: Sequence[Group],
-    pictures: Sequence[str],
-    matches: Sequence[str],
-    printed: bool,
-    grown: Sequence[Sequence[Picture]],
-) -> str:
-    costs = [_titled(one.title, cost.section_table(one).markdown(), provenance.block(one.records)) for one in sections]
-    earned = [
-        _titled(group.title, accuracy.group_table(group).markdown(), provenance.block(group.records), lines)
-        for group, lines in zip(groups, pictures, strict=True)
+def _front(found: Found, matches: Sequence[str], files: Mapping[str, bytes]) -> str:
+    parts = [part for page in PAGES if f"{page.name}.md" in files for part in page.front(found)]
+    if papers := [name for name in files if name.endswith(".tex")]:
+        links = ", ".join(f"[{name}]({name})" for name in papers)
+        plots = " Plots lie here as SVG too." if any(name.endswith(".svg") for name in files) else ""
+        parts.append(f"Tables for papers (LaTeX): {links}.{plots}\n")
+    if matches:
+        shown = [f"![{escaped(f'Matches in a list, {name}')}]({name})\n" for name in matches]
+        parts += ["## Matches\n", *shown]
+    return _page("Reports", found.records, parts)
+
+
+def _cost_front(found: Found) -> list[str]:
+    tables = [
+        _titled(one.title, cost.section_table(one).markdown(), provenance.block(one.records)) for one in found.costs
     ]
-    more_cost = "Latency, FLOPs and memory in detail: [cost.md](cost.md), [cost.csv](cost.csv).\n"
-    more_accuracy = "All protocols, precision, p values: [accuracy.md](accuracy.md), [accuracy.csv](accuracy.csv).\n"
-    steady = "Rankings under other number types and batch sizes: [churn.md](churn.md), [churn.csv](churn.csv).\n"
-    blends = "Blends chosen on a validation set: [tune.md](tune.md), [tune.csv](tune.csv).\n"
-    papers = (
-        "The published tables, and what was measured: [published.md](published.md), [published.csv](published.csv).\n"
-    )
-    links = "Transitive positives and what links them: [linking.md](linking.md), [linking.csv](linking.csv).\n"
-    laws = "How cost grows, and where it leaves the law: [scaling.md](scaling.md), [scaling.csv](scaling.csv).\n"
-    shown = [f"![{escaped(f'Matches in a list, {name}')}]({name})\n" for name in matches]
-    return _page(
-        "Reports",
-        records,
-        [
-            "## Cost\n",
-            *(costs or [NO_COST]),
-            more_cost,
-            *([laws, *(_shown(found[0]) for found in grown if found)] if grown else []),
-            "## Accuracy\n",
-            *(earned or [NO_ACCURACY]),
-            more_accuracy,
-            steady,
-            *([blends] if tune.groups(records) else []),
-            *([papers] if printed else []),
-            *([links] if linking.groups(records) else []),
-            *_noise_in_short(records),
-            *(["## Matches\n", *shown] if shown else []),
-        ],
-    )
+    more = "Latency, FLOPs and memory in detail: [cost.md](cost.md), [cost.csv](cost.csv).\n"
+    return ["## Cost\n", *(tables or [NO_COST]), more]
 
 
-def _steadiness(records: Sequence[Record]) -> list[str]:
-    return [
-        _titled(group.title, churn.group_table(group).markdown(), provenance.block(group.records))
-        for group in churn.groups(records)
-    ] or [NO_CHURN]
+def _scaling_front(found: Found) -> list[str]:
+    more = "How cost grows, and where it leaves the law: [scaling.md](scaling.md), [scaling.csv](scaling.csv).\n"
+    return [more, *(_shown(pictures[0]) for pictures in found.grown if pictures)]
+
+
+def _accuracy_front(found: Found) -> list[str]:
+    tables = [
+        _titled(group.title, accuracy.group_table(group).markdown(), provenance.block(group.records), lines)
+        for group, (lines, _) in zip(found.groups, found.scatters, strict=True)
+    ]
+    more = "All protocols, precision, p values: [accuracy.md](accuracy.md), [accuracy.csv](accuracy.csv).\n"
+    return ["## Accuracy\n", *(tables or [NO_ACCURACY]), more]
+
+
+def _noise_front(found: Found) -> list[str]:
+    """What each machine can see, and its first picture."""
+    lines = [
+        _titled(section.title, f"{escaped(noise.seen(section))}\n", *_noise_shown(section)[:1])
+        for section in found.noise
+    ]
+    return ["## Noise\n", *lines, "Thresholds and planted changes: [noise.md](noise.md), [noise.csv](noise.csv).\n"]
+
+
+def _pointer(words: str, name: str) -> Callable[[Found], list[str]]:
+    """A line of the front page that leads to a page."""
+    return lambda found: [f"{words}: [{name}.md]({name}.md), [{name}.csv]({name}.csv).\n"]
+
+
+def _steadiness(group: churn.Group) -> str:
+    return _titled(group.title, churn.group_table(group).markdown(), provenance.block(group.records))
 
 
 def _blends(group: tune.Group) -> str:
@@ -168,15 +210,6 @@ def _shown(picture: Picture) -> str:
     left_out = "; ".join(picture.left_out)
     lacking = f"\nNot drawn: {escaped(left_out)}.\n" if left_out else ""
     return f"![{escaped(picture.title)}]({picture.name})\n{lacking}"
-
-
-def _noise_in_short(records: Sequence[Record]) -> list[str]:
-    """On the front page: what each machine can see, and its first picture."""
-    lines = []
-    for section in noise.sections(records):
-        lines += [_titled(section.title, f"{escaped(noise.seen(section))}\n", *_noise_shown(section)[:1])]
-    more = "Thresholds and planted changes: [noise.md](noise.md), [noise.csv](noise.csv).\n"
-    return ["## Noise\n", *lines, more] if lines else []
 
 
 def _noise_in_full(section: noise.Section) -> str:
@@ -205,30 +238,36 @@ def _cost_in_full(section: Section) -> str:
     }
     made = {title: table(section) for title, table in tables.items()}
     details = [f"#### {title}\n\n{table.markdown()}" for title, table in made.items() if table is not None]
-    if beside := cost_beside(section.records):
-        details.append(f"#### Published values\n\n{beside.markdown()}")
+    if printed := beside.cost_beside(section.records):
+        details.append(f"#### Published values\n\n{printed.markdown()}")
     main = cost.section_table(section).markdown()
     return _titled(section.title, main, provenance.block(section.records), *details)
 
 
-def _published(records: Sequence[Record]) -> list[str]:
+def _published(found: Found) -> list[str]:
     """A section for every data set that both papers and these records have: the published table, and what was
     measured below its method."""
-    earned = [record for record in records if isinstance(record.key, AccuracyKey)]
-    names = dict.fromkeys(record.key.dataset for record in earned if isinstance(record.key, AccuracyKey))
-    tables = [(name, published_table(name, earned)) for name in sorted(names)]
-    return [_titled(name, table.markdown()) for name, table in tables if table is not None]
+    return [_titled(name, table.markdown()) for name, table, _ in _published_tables(found)]
 
 
-def _accuracy_in_full(group: Group, pictures: str) -> str:
+def _published_tables(found: Found) -> list[Paper]:
+    earned: dict[str, list[Record]] = {}
+    for record in found.records:
+        if isinstance(record.key, AccuracyKey):
+            earned.setdefault(record.key.dataset, []).append(record)
+    tables = [(name, beside.published_table(name, earned[name]), earned[name]) for name in sorted(earned)]
+    return [(name, table, records) for name, table, records in tables if table is not None]
+
+
+def _accuracy_in_full(group: Group, pictures: tuple[str, dict[str, bytes]]) -> str:
     tables = {"Gain": accuracy.gain_table}
     if group.revisited:
         tables |= {"Precision": accuracy.precision_table, "The other divisor": accuracy.divisor_table}
     details = [f"#### {title}\n\n{table(group).markdown()}" for title, table in tables.items()]
-    if not group.ablation and (beside := accuracy_beside(group.records)):
-        details.append(f"#### Published values\n\n{beside.markdown()}")
+    if not group.ablation and (printed := beside.accuracy_beside(group.records)):
+        details.append(f"#### Published values\n\n{printed.markdown()}")
     main = accuracy.group_table(group).markdown()
-    return _titled(group.title, main, provenance.block(group.records), *details, pictures)
+    return _titled(group.title, main, provenance.block(group.records), *details, pictures[0])
 
 
 def _titled(title: str, *parts: str) -> str:
@@ -237,24 +276,159 @@ def _titled(title: str, *parts: str) -> str:
 
 def _pictures(group: Group, stem: str) -> tuple[str, dict[str, bytes]]:
     """The Markdown lines that show a group's pictures, and the pictures by file name."""
-    lines, images = [], {}
+    lines: list[str] = []
+    images: dict[str, bytes] = {}
     for kind, (words, choose) in _DRAWN.items():
         for protocol in (name for name in compared(group.measures) if MEASURES[name].graded):
             panels, left_out = choose(group, protocol)
             title = f"{'AP' if group.revisited else MEASURES[protocol].title} of every query, {words}, {protocol}"
             if panels:
-                name = f"scatter_{stem}_{kind}_{protocol}.png"
-                images[name] = scatter.draw(panels, protocol, scatter.footer(group, group.records))
+                drawn = f"scatter_{stem}_{kind}_{protocol}"
+                name = f"{drawn}.png"
+                images |= style.named(drawn, scatter.draw(panels, protocol, scatter.footer(group, group.records)))
                 lines.append(f"![{escaped(title)}]({name})\n")
             if left_out:
                 lines.append(f"Not drawn ({title}): {escaped('; '.join(left_out))}.\n")
     return "\n".join(lines), images
 
 
-def _stems(groups: Sequence[Group]) -> list[str]:
-    """A short distinct file name part for each group."""
-    plain = [re.sub(r"[^A-Za-z0-9.-]+", "-", f"{group.dataset}-top{group.shortlist}").strip("-.") for group in groups]
+def _joined(files: Iterable[Mapping[str, bytes]]) -> dict[str, bytes]:
+    return {name: contents for one in files for name, contents in one.items()}
+
+
+def _distinct(texts: Sequence[str]) -> list[str]:
+    """A short distinct part of a name for each text."""
+    plain = [re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") for text in texts]
     return [
         f"{stem}-{plain[: place + 1].count(stem)}" if plain.count(stem) > 1 else stem
         for place, stem in enumerate(plain)
     ]
+
+
+def _comments(records: Sequence[Record]) -> str:
+    """Provenance as comments; what is not ASCII by its number."""
+    lines = provenance.block(records).replace("**", "").split("\n")
+    text = "".join(f"% {line}\n" for line in lines if line)
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def _cost_papers(found: Found) -> list[Paper]:
+    return [
+        (f"{one.candidates}-{one.fingerprint[:12]}-{one.threads}", cost.paper_table(one), one.records)
+        for one in found.costs
+    ]
+
+
+def _accuracy_papers(found: Found) -> list[Paper]:
+    return [
+        (_where(one, "-ablation" if one.ablation else ""), accuracy.paper_table(one), one.records)
+        for one in found.groups
+    ]
+
+
+def _published_papers(found: Found) -> list[Paper]:
+    """Published tables with what was measured, then what was measured beside every published value."""
+    earned = [
+        (_where(one), beside.accuracy_beside(one.records), one.records) for one in found.groups if not one.ablation
+    ]
+    spent = [(f"cost-{one.candidates}", beside.cost_beside(one.records), one.records) for one in found.costs]
+    tables = [*_published_tables(found), *earned, *spent]
+    return [(label, beside.paper_table(table), records) for label, table, records in tables if table is not None]
+
+
+def _tune_papers(found: Found) -> list[Paper]:
+    return [
+        (f"{_where(one)}{kind}", table, one.records)
+        for one in tune.groups(found.records)
+        for kind, table in zip(("", "-oracle"), tune.paper_tables(one), strict=True)
+    ]
+
+
+def _scaling_papers(found: Found) -> list[Paper]:
+    return [
+        (f"{one.axis}-{kind}", table, one.records)
+        for one in found.swept
+        for kind, table in zip(("laws", "measured"), scaling.paper_tables(one), strict=True)
+    ]
+
+
+def _where(group: Group | tune.Group | linking.Group, more: str = "") -> str:
+    return f"{group.dataset}-top{group.shortlist}{more}"
+
+
+#: In the order in which the front page shows them.
+PAGES = (
+    Page(
+        name="cost",
+        title="Cost",
+        parts=lambda found: list(map(_cost_in_full, found.costs)),
+        front=_cost_front,
+        sheets={"cost": cost.sheet},
+        papers=_cost_papers,
+        empty=NO_COST,
+    ),
+    Page(
+        name="scaling",
+        title="Scaling",
+        parts=lambda found: list(map(_swept, found.swept, found.grown)),
+        front=_scaling_front,
+        sheets={"scaling": scaling.sheet},
+        papers=_scaling_papers,
+        pictures=lambda found: _joined(picture.files for pictures in found.grown for picture in pictures),
+    ),
+    Page(
+        name="accuracy",
+        title="Accuracy",
+        parts=lambda found: [_accuracy_in_full(*one) for one in zip(found.groups, found.scatters, strict=True)],
+        front=_accuracy_front,
+        sheets={"accuracy": accuracy.sheet},
+        papers=_accuracy_papers,
+        pictures=lambda found: _joined(files for _, files in found.scatters),
+        empty=NO_ACCURACY,
+    ),
+    Page(
+        name="churn",
+        title="Steadiness",
+        parts=lambda found: list(map(_steadiness, churn.groups(found.records))),
+        front=_pointer("Rankings under other number types and batch sizes", "churn"),
+        sheets={"churn": churn.sheet},
+        papers=lambda found: [
+            (f"{one.dataset}-{one.device}", churn.paper_table(one), one.records) for one in churn.groups(found.records)
+        ],
+        empty=NO_CHURN,
+    ),
+    Page(
+        name="tune",
+        title="Blends",
+        parts=lambda found: list(map(_blends, tune.groups(found.records))),
+        front=_pointer("Blends chosen on a validation set", "tune"),
+        sheets={"tune": tune.sheet},
+        papers=_tune_papers,
+    ),
+    Page(
+        name="published",
+        title="Published and measured",
+        parts=_published,
+        front=_pointer("The published tables, and what was measured", "published"),
+        sheets={"published": beside.sheet},
+        papers=_published_papers,
+    ),
+    Page(
+        name="linking",
+        title="Linking positives",
+        parts=lambda found: list(map(_linked, linking.groups(found.records))),
+        front=_pointer("Transitive positives and what links them", "linking"),
+        sheets={"linking": linking.sheet},
+        papers=lambda found: [
+            (_where(one), linking.paper_table(one), one.records) for one in linking.groups(found.records)
+        ],
+    ),
+    Page(
+        name="noise",
+        title="Noise",
+        parts=lambda found: list(map(_noise_in_full, found.noise)),
+        front=_noise_front,
+        sheets={"noise": noise.noise_sheet, "power": noise.power_sheet},
+        pictures=lambda found: _joined(map(noise_pictures.pictures, found.noise)),
+    ),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,15 +53,21 @@ FIGURES = tuple(
 )
 SERIES = ("latency_median_ms", "latency_p95_ms", "predicted_ms", "peak_delta_bytes", "memory_predicted_bytes")
 
-CAPTION = (
+_FITTED = (
     "The law is fitted by least squares of relative errors, with coefficients that are not negative, to the values "
-    "that keep to it; terms under 0.5 % of it everywhere are not printed. Off: by what share the measurement farthest "
-    "from the law is off it. Noise: by what share a value differs from itself when fresh processes measure it again. "
+    "that keep to it; terms under 0.5 % of it everywhere are not printed. "
+)
+_OFF = (
+    "Off: by what share the measurement farthest from the law is off it. Noise: by what share a value differs from "
+    "itself when fresh processes measure it again. "
+)
+_LEFT = (
     "Leaves the law: a value that is off the law of the others by more than four times the noise and more than 10 %, "
     "and by still more where that law must reach far. Memory: growth of the peak resident set over the baseline, by "
     "a + b N + c N², or a + b N of threads; "
     "differences under 1 MiB mean nothing."
 )
+CAPTION = f"{_FITTED}{_OFF}{_LEFT}"
 FORMS = {
     "candidates": "N candidates; a + b N + c N²: c is work of pairs of candidates.",
     "descriptors": "N local descriptors of every image, on both sides; a + b N + c N²: c is work of pairs of them.",
@@ -154,6 +160,16 @@ def values_table(group: Group) -> Table:
         for cells in value_cells(record)
     ]
     return Table(columns=columns, rows=tuple(rows), caption="Medians over processes of each process's figure.")
+
+
+def paper_tables(group: Group) -> list[Table]:
+    """What papers print of a group: the laws, and what was measured."""
+    laws, values = law_table(group), values_table(group)
+    caption = f"{group.title}. {laws.caption.replace(_OFF, '')}"
+    return [
+        replace(laws, caption=caption).only("re-ranker", "latency (ms)", "leaves the law", "memory (MiB)"),
+        replace(values, caption=f"{group.title}. {values.caption}"),
+    ]
 
 
 def sheet(records: Iterable[Record]) -> Table:

@@ -5,7 +5,6 @@ A point above the diagonal is a query that the method on the vertical axis serve
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from bench.reporting.queries import (
     trained,
 )
 from bench.reporting.statistics import SAME
+from bench.reporting.style import DPI, GUIDE, ORDERED, SMALL_PRINT, STANDOUT, STYLE, saved
 from bench.results.record import Record
 
 #: More pairs than this, and every method is drawn against the best one only.
@@ -40,22 +40,6 @@ MOST_PAIRS = 6
 
 #: Colours that can still be told apart.
 MOST_STEPS = 6
-#: Of every picture of a report.
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "text.parse_math": False,
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6,
-    "ytick.labelsize": 6,
-    "axes.linewidth": 0.5,
-    "xtick.major.width": 0.5,
-    "ytick.major.width": 0.5,
-    "xtick.major.size": 2,
-    "ytick.major.size": 2,
-}
-_DPI = 200
 _PANEL_INCHES = 2.1
 
 
@@ -104,13 +88,13 @@ def method_against_method(group: Group, measure: str) -> tuple[list[Panel], list
     return _panels(group, chosen, measure)
 
 
-def draw(panels: Sequence[Panel], measure: str, origin: str) -> bytes:
-    """A PNG of small multiples with one colour bar and `origin` in small print, the same bytes every time."""
+def draw(panels: Sequence[Panel], measure: str, origin: str) -> dict[str, bytes]:
+    """Small multiples with one colour bar and `origin` in small print: `png` and `svg`, the same bytes every time."""
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     with matplotlib.style.context(["default", STYLE]):
         width, height = _PANEL_INCHES * columns + 0.9, (_PANEL_INCHES + 0.45) * rows + 0.35
-        figure = Figure(figsize=(width, height), dpi=_DPI)
+        figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
         origin = textwrap.fill(origin, int(width * 26))
         lowest = 0.09 * (origin.count("\n") + 1) / height
@@ -124,17 +108,15 @@ def draw(panels: Sequence[Panel], measure: str, origin: str) -> bytes:
                 axes.set_axis_off()
         bar = figure.colorbar(ScalarMappable(norm, colours), ax=grid, aspect=22 * rows, pad=0.02)
         _label_bar(bar.ax, norm)
-        figure.text(0.004, 0.01, origin, fontsize=5, color="0.35", va="bottom")
-        out = io.BytesIO()
-        figure.savefig(out, format="png", bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
-    return out.getvalue()
+        figure.text(0.004, 0.01, origin, **SMALL_PRINT)
+        return saved(figure)
 
 
 def footer(group: Group, records: Sequence[Record]) -> str:
     """What a picture says of its origin, wherever it is shown."""
     commits = dict.fromkeys(provenance.commit_cell(record).value or "no git commit" for record in records)
     made = f"Commit {', '.join(map(str, commits))}; {provenance.period(records)}."
-    return f"A dot is a query, the red plus their mean. {group.description[0].upper()}{group.description[1:]}. {made}"
+    return f"A dot is a query, the plus their mean. {group.description[0].upper()}{group.description[1:]}. {made}"
 
 
 def _panels(
@@ -153,7 +135,7 @@ def _panels(
 
 def _draw_panel(axes: Axes, panel: Panel, axis: str, colours: Colormap, norm: BoundaryNorm) -> None:
     x, y = 100 * panel.pairs.first, 100 * panel.pairs.second
-    axes.plot((0, 100), (0, 100), color="0.45", linewidth=0.7, zorder=1)
+    axes.plot((0, 100), (0, 100), color=GUIDE, linewidth=0.7, zorder=1)
     # Few positives last: their points are the extreme ones, and must not vanish under the others.
     order = np.argsort(-panel.pairs.positives, kind="stable")
     axes.scatter(
@@ -168,7 +150,7 @@ def _draw_panel(axes: Axes, panel: Panel, axis: str, colours: Colormap, norm: Bo
         zorder=2,
         clip_on=False,
     )
-    axes.scatter(x.mean(), y.mean(), marker="P", s=45, c="#d62728", linewidths=0.6, edgecolors="white", zorder=3)
+    axes.scatter(x.mean(), y.mean(), marker="P", s=45, c=STANDOUT, linewidths=0.6, edgecolors="white", zorder=3)
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal", xticks=range(0, 101, 25), yticks=range(0, 101, 25))
     axes.set_title(panel.title, linespacing=1.25)
     axes.set_xlabel(_axis_label(panel.first, axis))
@@ -189,7 +171,7 @@ def _colours(panels: Sequence[Panel]) -> tuple[ListedColormap, BoundaryNorm]:
     counts = [int(count) for panel in panels for count in panel.pairs.positives]
     width = math.ceil((max(counts) - min(counts) + 1) / MOST_STEPS)
     edges = list(range(min(counts), max(counts) + width + 1, width))
-    steps = matplotlib.colormaps["viridis"](np.linspace(0, 1, max(2, len(edges) - 1)))
+    steps = matplotlib.colormaps[ORDERED](np.linspace(0, 1, max(2, len(edges) - 1)))
     return ListedColormap(steps[: len(edges) - 1]), BoundaryNorm(edges, len(edges) - 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,19 @@ def paired_difference(
         below=below,
         equal=len(gains) - above - below,
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for being tested together, in the order given (Holm, Scand. J. Statistics 6, 1979).
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none is smaller than the one before it, and none
+    larger than 1. To call all below a level significant is wrong anywhere at most as often as that level says.
+    """
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = least
+    return corrected
 
 
 def _interval(gains: NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.reporting import provenance
 from bench.reporting.numbers import percent
+from bench.reporting.queries import trained
 from bench.reporting.tables import Cell, Column, Table, figure_cell
 from bench.results.record import Record, TuneKey
 
@@ -21,18 +22,18 @@ def _tenth(value: float) -> str:
 CHOSEN = {
     "weight": Column("weight", _tenth),
     "temperature": Column("temperature", _tenth),
-    "validation_map_medium": Column("validation mAP medium", percent),
-    "validation_map_hard": Column("validation mAP hard", percent),
+    "validation_map_medium": Column("validation mAP medium", percent, "highest"),
+    "validation_map_hard": Column("validation mAP hard", percent, "highest"),
     "first_stage_map_medium": Column("first stage mAP medium", percent),
     "first_stage_map_hard": Column("first stage mAP hard", percent),
-    "map_medium": Column("mAP medium", percent),
-    "map_hard": Column("mAP hard", percent),
+    "map_medium": Column("mAP medium", percent, "highest"),
+    "map_hard": Column("mAP hard", percent, "highest"),
 }
 BY_ORACLE = {
     "oracle_weight": Column("weight", _tenth),
     "oracle_temperature": Column("temperature", _tenth),
-    "oracle_map_medium": Column("mAP medium", percent),
-    "oracle_map_hard": Column("mAP hard", percent),
+    "oracle_map_medium": Column("mAP medium", percent, "highest"),
+    "oracle_map_hard": Column("mAP hard", percent, "highest"),
 }
 
 
@@ -96,6 +97,12 @@ def group_oracle_table(group: Group) -> Table:
     return _table(Column(ORACLE), BY_ORACLE, group, caption)
 
 
+def paper_tables(group: Group) -> list[Table]:
+    """What papers print of a group: the chosen blends, and the oracle's apart from them."""
+    chosen = group_table(group).only("re-ranker", "weight", "temperature", "mAP medium", "mAP hard")
+    return [chosen, group_oracle_table(group)]
+
+
 def sheet(records: Iterable[Record]) -> Table:
     """Every tuning record in full precision, a row each; mAP as fractions of 1."""
     figures = (*CHOSEN, *BY_ORACLE)
@@ -120,4 +127,5 @@ def _table(first: Column, columns: dict[str, Column], group: Group, caption: str
         (Cell(name, tuple(record.notes)), *(figure_cell(record.figure(figure)) for figure in columns))
         for name, record in zip(provenance.labels(group.records), group.records, strict=True)
     )
-    return Table(columns=(first, *columns.values()), rows=rows, caption=caption)
+    random = frozenset(place for place, record in enumerate(group.records) if not trained(record))
+    return Table(columns=(first, *columns.values()), rows=rows, caption=caption, uncounted=random)

@@ -13,6 +13,7 @@ from bench.reporting.queries import NotComparable, paired_ap
 from bench.results import Record
 from tests.bench.reporting.examples import MACHINE_B, accuracy_record, comparison, provenance
 from tests.bench.reporting.test_cost import rows_of
+from tests.bench.reporting.test_tables import check_latex
 
 BEFORE = [0.1, 0.2, 0.3, None]
 AFTER = [0.2, 0.4, 0.6, None]
@@ -30,7 +31,7 @@ def test_rows_are_known_to_the_letter() -> None:
     gain = "+20.00 [+10.00, +30.00]"
     assert rows_of(accuracy_table(pair()).markdown()) == [
         ["none:first-stage", "none", *["20.00"] * 4, "–¹", "–¹", "0123456"],
-        ["ransac:affine", "none", *["40.00"] * 4, gain, gain, "0123456"],
+        ["ransac:affine", "none", *["**40.00**"] * 4, gain, gain, "0123456"],
     ]
 
 
@@ -52,13 +53,13 @@ def test_gains_in_detail() -> None:
     (group,) = accuracy.groups(pair())
     rows = rows_of(accuracy.gain_table(group).markdown())
     assert [row[2] for row in rows] == ["easy", "medium", "hard", "hard*"]
-    assert rows[1][3:] == ["+20.00", "+10.00", "+30.00", "0.250", "3", "3", "0", "0"]
+    assert rows[1][3:] == ["+20.00", "+10.00", "+30.00", "0.250", "0.250", "3", "3", "0", "0"]
 
 
 def test_precision_and_the_other_divisor() -> None:
     (group,) = accuracy.groups(pair())
-    assert rows_of(accuracy.precision_table(group).markdown())[0][2:] == ["51.00", "55.00", "60.00"] * 4
-    assert rows_of(accuracy.divisor_table(group).markdown())[1][2:] == ["50.00"] * 4 + ["41.5"]
+    assert rows_of(accuracy.precision_table(group).markdown())[0][2:] == ["**51.00**", "**55.00**", "**60.00**"] * 4
+    assert rows_of(accuracy.divisor_table(group).markdown())[1][2:] == ["**50.00**"] * 4 + ["41.5"]
     assert "no figure of this table compares with the revisitop divisor" in accuracy.divisor_table(group).markdown()
 
 
@@ -178,3 +179,43 @@ def test_re_rankers_told_what_to_read_stand_apart_with_the_first_stage() -> None
 def test_the_sheet_has_each_record_once() -> None:
     rows = list(csv.DictReader(io.StringIO(accuracy.sheet([*pair(), *ablation()]).csv())))
     assert [row["read"] for row in rows] == ["", "", "12", "12", "96"]
+
+
+def seven(shift: float) -> dict[str, list[float | None]]:
+    """Seven queries that gain as much each: 2 of 128 ways to swap are as extreme, p = 1/64."""
+    return ap([0.1 * n + shift for n in range(7)])
+
+
+def test_gains_are_marked_after_holms_correction_over_the_table() -> None:
+    """Four methods of p = 1/64 each: alone 0.016, of four 0.0625, which earns nothing."""
+    none = accuracy_record("none:first-stage", seven(0))
+    found = [accuracy_record(f"m{n}", seven(0.01 * (n + 1))) for n in range(4)]
+    (few,), (many,) = accuracy.groups([none, *found[:2]]), accuracy.groups([none, *found])
+    assert few.corrected[1, "medium"] == 2 / 64 and many.corrected[4, "hard"] == 4 / 64
+    assert rows_of(accuracy.group_table(few).markdown())[1][6] == "+1.00 [+1.00, +1.00]∗"
+    assert "∗" not in rows_of(accuracy.group_table(many).markdown())[1][6]
+    assert rows_of(accuracy.gain_table(many).markdown())[0][6:8] == ["0.016", "0.062"]
+    assert "after Holm's correction over the re-rankers of the table" in accuracy.group_table(few).caption
+    assert "∗" not in accuracy.sheet([none, *found[:2]]).csv()
+
+
+def test_random_weights_are_never_the_best() -> None:
+    random = accuracy_record("ames:dinov2", ap([0.9, 0.9, 0.9, None]), weights="random")
+    rows = rows_of(accuracy_table([*pair(), random]).markdown())
+    assert [row[3] for row in rows] == ["20.00", "**40.00**", "90.00"]
+    assert accuracy.UNCOUNTED in accuracy_table([*pair(), random]).caption
+    assert accuracy.UNCOUNTED not in accuracy_table(pair()).caption
+
+
+def test_papers_get_map_and_marked_gains() -> None:
+    (group,) = accuracy.groups(
+        [accuracy_record("none:first-stage", seven(0)), accuracy_record("ransac:affine", seven(-0.05))]
+    )
+    table = accuracy.paper_table(group)
+    titles = ["re-ranker", "mAP easy", "mAP medium", "mAP hard", "mAP hard*", "gain medium", "gain hard"]
+    assert [column.title for column in table.columns] == titles
+    text = table.latex("tab:x")
+    assert check_latex(text) == 1
+    first, second = [line for line in text.splitlines() if line.startswith("    {}")][1:]
+    assert first.count("\\textbf{30.00}") == 4 and second.count("\\underline{25.00}") == 4
+    assert second.count("$-$5.00\\textsuperscript{$\\ast$}") == 2

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.reporting.beside import accuracy_beside, cost_beside, published_table, sheet
+from bench.reporting.beside import accuracy_beside, cost_beside, paper_table, published_table, sheet
 from bench.results import Figure, Record
 from tests.bench.reporting.examples import accuracy_record, comparison, cost_record, failed_cost_record
 from tests.bench.reporting.test_cost import rows_of
+from tests.bench.reporting.test_tables import check_latex
 
 MEASURED: dict[str, list[float | None]] = {
     "easy": [0.9, 0.8],
@@ -160,3 +161,29 @@ def test_the_sheet_says_why_a_difference_is_missing() -> None:
     (row, *_) = csv.DictReader(io.StringIO(sheet([accuracy_record("locore:base", dataset="roxford5k")]).csv()))
     assert row["difference_points"] == row["measured_percent"] == "" and row["published_percent"] == "92.0"
     assert "difference_points" in json.loads(row["reasons"])["timeout: not done after 3,600 s"]
+
+
+def test_the_best_of_a_printed_table_is_bold_unless_its_weights_are_random() -> None:
+    random = accuracy_record(
+        "locore:base", {name: [1.0, 1.0] for name in MEASURED}, dataset="roxford5k+1m", weights="random"
+    )
+    table = published_table("roxford5k+1m", [random, measured("none:first-stage")])
+    assert table is not None
+    lines = {row[0]: row for row in rows_of(table.markdown())}
+    ours = next(row for name, row in lines.items() if name.startswith("locore:base (random weights)"))
+    assert ours[1] == "100.00" and any("**" in row[2] for row in lines.values())
+
+
+def test_papers_have_settings_and_sources_as_footnotes() -> None:
+    record = measured("sg-rerank:default+then+locore:base")
+    tables = [
+        accuracy_beside([record]),
+        published_table("roxford5k+1m", [record]),
+        cost_beside([cost_record("rrt:gld")]),
+    ]
+    for table in tables:
+        assert table is not None
+        narrow = paper_table(table)
+        assert not {"source", "published setting"} & {column.title for column in narrow.columns}
+        assert check_latex(narrow.latex("tab:x")) == 1
+    assert tables[0] is not None and TABLE_B in paper_table(tables[0]).markdown()

@@ -18,6 +18,7 @@ from tests.bench.reporting.examples import (
     failed_cost_record,
     provenance,
 )
+from tests.bench.reporting.test_tables import check_latex
 
 
 def rows_of(markdown: str) -> list[list[str]]:
@@ -192,3 +193,24 @@ def test_the_sheet_reads_back_in_full_precision() -> None:
 def test_a_figure_that_is_new_to_us_reaches_the_sheet() -> None:
     (row,) = csv.DictReader(io.StringIO(cost.sheet([cost_record(figures={"energy_j": 3.5})]).csv()))
     assert row["energy_j"] == "3.5"
+
+
+def test_the_lowest_cost_is_bold_and_no_re_ranking_is_no_match() -> None:
+    cheap = cost_record("cheap", figures={"gflops_executed": 1.5, "latency_mean_ms": 20.0, "latency_std_ms": 0.34})
+    free = cost_record("none:first-stage", figures={"gflops_executed": 0, "latency_mean_ms": 0.01})
+    first, _, third = rows_of(cost_table([cost_record(), cheap, free]).markdown())
+    assert (first[5], first[8]) == ("0", "0 ± 14")
+    assert (third[5], third[8], third[16]) == ("**1.50**", "**20.00 ± 0.34**", "**504**")
+
+
+def test_papers_get_parameters_flops_latency_and_memory() -> None:
+    cheap = cost_record("ames:dinov2", dtype="bfloat16", figures={"latency_mean_ms": 20.0, "latency_std_ms": 0.34})
+    (section,) = cost.sections([cost_record(), cheap, failed_cost_record("rrt:gld", "oom")])
+    table = cost.paper_table(section)
+    titles = ["re-ranker", "params (M)", "GFLOP", "latency (ms)", "peak memory (MiB)"]
+    assert [column.title for column in table.columns] == titles
+    text = table.latex("tab:x")
+    assert check_latex(text) == 1
+    assert "ames:dinov2 [cpu, bfloat16, 600 x 50 locals of 768]" in text
+    assert "$\\mathbf{20.00 \\pm 0.34}$" in text and "\\underline{$616 \\pm 14$}" in text
+    assert "machine aaaaaaaaaaaa, 2 threads" in table.caption

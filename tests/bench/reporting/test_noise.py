@@ -172,14 +172,14 @@ def test_sheets_have_every_figure_in_full() -> None:
 def test_pictures_are_drawn_where_there_is_something_to_draw() -> None:
     both = noise_pictures.pictures(only([noise_record(), failed_record(), *powers()]))
     stem = "noise_aaaaaaaaaaaa-2-threads-cpu-50-candidates-4-duels"
-    assert list(both) == [f"{stem}_duels.png", f"{stem}_power.png"]
-    for png in both.values():
+    assert list(both) == [f"{stem}_{kind}.{ending}" for kind in ("duels", "power") for ending in ("png", "svg")]
+    for png in (one for name, one in both.items() if name.endswith(".png")):
         height, width = imread(io.BytesIO(png)).shape[:2]
         assert 1_100 < width < 1_300 and height > 200
     assert not noise_pictures.titles(only([failed_record()]))
     assert not noise_pictures.titles(only([power_record("another ranking", "run", 12, 12)]))
     alone = noise_pictures.pictures(only([power_record()]))
-    assert list(alone) == [f"{stem}_power.png"]
+    assert list(alone) == [f"{stem}_power.png", f"{stem}_power.svg"]
 
 
 def test_a_picture_is_the_same_twice_and_shows_its_records() -> None:

@@ -56,3 +56,10 @@ def test_units() -> None:
     assert numbers.millions(2_079_745) == "2.08"
     assert numbers.mebibytes(64 * 2**20) == "64.0"
     assert numbers.count(12_345) == "12,345"
+
+
+@pytest.mark.parametrize(
+    ("p_value", "wanted"), [(0.05, ""), (0.0499, "∗"), (0.01, "∗"), (0.0099, "∗∗"), (0.001, "∗∗"), (0.0, "∗∗∗")]
+)
+def test_stars_are_earned_below_a_level(p_value: float, wanted: str) -> None:
+    assert numbers.stars(p_value) == wanted

@@ -9,10 +9,18 @@ import sys
 import pytest
 
 from bench.errors import BenchError
-from bench.reporting.pages import render
+from bench.reporting.pages import PAGES, Found, render
+from bench.results import ChurnKey, Record
 from tests.bench.reporting.examples import accuracy_record, comparison, cost_record, provenance
+from tests.bench.reporting.test_linking import linking_record
+from tests.bench.reporting.test_scaling import sweeps
+from tests.bench.reporting.test_tables import check_latex
+from tests.bench.reporting.test_tune import tune_record
 
-TABLES = {"README.md", "cost.md", "cost.csv", "accuracy.md", "accuracy.csv", "churn.md", "churn.csv"}
+TABLES = {
+    *("README.md", "cost.md", "cost.csv", "accuracy.md", "accuracy.csv", "churn.md", "churn.csv"),
+    *("cost.tex", "accuracy.tex", "published.tex"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +30,7 @@ def files() -> dict[str, bytes]:
 
 def test_the_front_page_embeds_tables_and_pictures(files: dict[str, bytes]) -> None:
     pictures = {name for name in files if name.endswith(".png")}
-    assert set(files) == TABLES | pictures
+    assert set(files) == TABLES | pictures | {name.replace(".png", ".svg") for name in pictures}
     front = files["README.md"].decode()
     assert set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", front)) == pictures
     assert pictures == {
@@ -86,3 +94,43 @@ def test_a_date_that_is_none_is_bad_input() -> None:
 def test_reporting_does_without_torch_and_pyplot() -> None:
     check = "import sys, bench.reporting.pages; sys.exit(bool({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_tables_for_papers_compile_and_say_where_they_are_from() -> None:
+    nasty = "x_y & 50% {$#~^\\\\ ±é中}"
+    records = [
+        *comparison(),
+        cost_record(nasty),
+        accuracy_record(nasty, {"medium": [0.1, 0.2, 0.4], "hard": [0.1, 0.3, 0.4]}, dataset="roxford5k+1m"),
+        *(accuracy_record("locore:micro", {"medium": [0.1, 0.2, 0.4]}, read=read) for read in (12, 24)),
+        *(tune_record(shortlist=length) for length in (100, 400)),
+        *sweeps(),
+        linking_record(),
+        churn_record(),
+    ]
+    found = Found(records)
+    texts = {page.name: page.latex(found) for page in PAGES}
+    counts = {name: check_latex(text) for name, text in texts.items() if text}
+    assert counts == {"cost": 2, "scaling": 2, "accuracy": 3, "churn": 1, "tune": 4, "published": 3, "linking": 1}
+    for name, text in texts.items():
+        assert not text or text.splitlines()[1] == "% \\usepackage{booktabs}"
+        assert text.count("% - Commit: ") == text.count("% - Machine: ") == counts.get(name, 0)
+        assert text.count("% - Command: ") == text.count("\\caption{") == counts.get(name, 0)
+    assert "tab:accuracy-facades-top400-ablation" in texts["accuracy"]
+    assert "\\label{tab:tune-facades-top100-oracle}" in texts["tune"]
+    assert Found(records[::-1]).records != records
+    assert {page.name: page.latex(Found(records[::-1])) for page in PAGES} == texts
+
+
+def churn_record() -> Record:
+    key = ChurnKey(
+        reranker="ames:micro",
+        dataset="facades",
+        dataset_sha256="e" * 64,
+        descriptors="RootSIFT-500 + VLAD-256",
+        shortlist=100,
+        weights="none",
+        queries=10,
+        device="cpu",
+    )
+    return Record(key=key, status="failed", reason="timeout", provenance=provenance())

@@ -165,7 +165,7 @@ def test_values_and_sheet_have_a_row_for_each_value():
     assert lost["status"] == "missing" and "it sees the first 100" in lost["reasons"]
 
 
-def test_pictures_are_png_of_a_name_each_and_the_same_bytes_every_time():
+def test_pictures_have_a_name_each_and_the_same_bytes_every_time():
     few = [one for one in sweeps() if one.key.reranker in ("chamfer:rootsift", "elvis:micro", "locore:micro")]
     few.append(sweep_record("rrt:micro"))
     groups = scaling.groups([*few, sweep_record(provenance=provenance(fingerprint=MACHINE_B))])
@@ -175,8 +175,9 @@ def test_pictures_are_png_of_a_name_each_and_the_same_bytes_every_time():
     assert found[0][0].left_out == ("locore:micro: it sees the first 100 candidates only",)
     assert found == curves.pictures(groups)
     for picture in found[0]:
-        assert picture.png.startswith(b"\x89PNG")
-        width, height = struct.unpack(">II", picture.png[16:24])
+        png, svg = picture.files[picture.name], picture.files[f"{picture.stem}.svg"]
+        assert png.startswith(b"\x89PNG") and svg.startswith(b"<?xml")
+        width, height = struct.unpack(">II", png[16:24])
         assert 1200 <= width <= 2000 and height > 500
 
 

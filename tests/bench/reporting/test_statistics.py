@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.reporting.statistics import paired_difference
+from bench.reporting.statistics import holm, paired_difference
 
 
 def test_three_gains_by_hand() -> None:
@@ -67,6 +67,14 @@ def test_rounding_noise_is_no_gain() -> None:
 def test_what_cannot_be_compared_is_refused(before: list[float], after: list[float]) -> None:
     with pytest.raises(ValueError, match="quer"):
         paired_difference(before, after)
+
+
+def test_holm_by_hand() -> None:
+    """In order: 4 x 0.005, 3 x 0.01, 2 x 0.03 = 0.06, and 0.04, which may not be below the 0.06 before it."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02] and holm([]) == []
+    assert holm([0.01, 0.01]) == [0.02, 0.02]
 
 
 def _normal_cdf(z: float) -> float:

@@ -106,3 +106,10 @@ def test_pages_are_written_where_there_are_such_records() -> None:
     assert "[tune.md](tune.md)" in files["README.md"].decode()
     # blends are no rows of the other tables
     assert files["accuracy.csv"] == render(others)["accuracy.csv"]
+
+
+def test_random_weights_are_never_the_best_blend() -> None:
+    figures = {name: Figure(value=value) for name, value in (VALUES | {"map_hard": 0.4}).items()}
+    table = tune_table([tune_record("a", figures=figures), tune_record("b"), tune_record("c", weights="random")])
+    hard = [line.split("|")[-2].strip() for line in table.markdown().splitlines()[2:5]]
+    assert hard == ["40.00", "**50.00**", "50.00"]
