@@ -12,6 +12,7 @@ from bench.cost import MEMORY_RUNS, CostTask
 from bench.measure import quantile
 from bench.measure.clock import LEAST_CPU_S, fewest
 from bench.results import Figure, Record
+from rerankers.registry import parse, variant_of, weights_of
 
 GIGA = 1e9
 #: Where nothing is cut, each of these shares a process; in a hurry all of them do, FLOPs last.
@@ -84,7 +85,9 @@ def _process(task: CostTask, passes: Sequence[str], *, threads: int, timeout_s: 
 def _notes(task: CostTask, found: Found) -> list[str]:
     """What a reader of the row must know."""
     timed, counted = found["latency"], found["flops"]
-    notes = [f"random weights, seed {task.seed}"] if counted["parameters"] else []
+    learned = [part for part in parse(task.reranker).parts if variant_of(part).learned]
+    random = any(weights_of(part, {}) is None for part in learned)
+    notes = [f"random weights, seed {task.seed}"] if random else []
     asked, taken = (task.warmup, task.runs), (timed["warmup"], len(timed["samples_ms"]))
     if taken != asked:
         notes.append(f"{taken[0]} + {taken[1]} runs: {asked[0]} + {asked[1]} do not fit {task.budget_s:g} s")
