@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import venv
 from pathlib import Path
@@ -24,6 +25,10 @@ EVALUATED = (
     "sg-rerank+then+locore:micro"
 )
 INSTALLED_FROM = ("pyproject.toml", "constraints.txt")
+
+
+#: What `nox -s web` looks for; Debian's package is the first of them.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def suite(session: nox.Session) -> str:
@@ -101,6 +106,22 @@ def tests(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Benchmarks of the re-rankers, the evaluator, the first stage, RANSAC and the harness itself."""
     pytest(session, "tests/benchmarks", "--benchmark-only", "--benchmark-group-by=group")
+
+
+@nox.session
+def web(session: nox.Session) -> None:
+    """The report's page in a browser, and its pictures in the docs; installs Debian's chromium if need be."""
+    python = suite(session)
+    constrained = ("--quiet", "--constraint", str(ROOT / "constraints.txt"))
+    session.run(python, "-m", "pip", "install", *constrained, "--editable", f"{ROOT}[test,web]", external=True)
+    if "CHROMIUM" not in os.environ and not any(map(shutil.which, BROWSERS)):
+        if shutil.which("apt-get") is None:
+            session.error("no chromium and no apt-get: install a Chromium, and name it in $CHROMIUM if it is elsewhere")
+        root = () if os.geteuid() == 0 else ("sudo",)
+        session.run(*root, "apt-get", "update", "--quiet", external=True)
+        session.run(*root, "apt-get", "install", "--yes", "--no-install-recommends", "chromium", external=True)
+    pytest(session, "tests/bench/reporting/web", "--screenshots", str(ROOT / "docs" / "images"))
+    pytest(session, "tests/benchmarks/test_web.py", "--benchmark-only")
 
 
 @nox.session

@@ -17,8 +17,13 @@ RECORDS_OF_RECORD = Path(__file__).resolve().parent.parent / "reports" / "record
 
 def cache_folder(chosen: Path | None) -> Path:
     """Images and descriptors: the folder chosen, or $RERANK_CACHE, or the user's cache folder. Made if need be."""
+    return _writable(cache_path(chosen))
+
+
+def cache_path(chosen: Path | None) -> Path:
+    """The same folder, whether it is there or not: for those that only look."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return _writable(chosen or Path(os.environ.get("RERANK_CACHE") or Path(base) / "rerank-bench"))
+    return chosen or Path(os.environ.get("RERANK_CACHE") or Path(base) / "rerank-bench")
 
 
 def records_folder(chosen: Path) -> Path:

@@ -32,17 +32,26 @@ def load(
     cache: Path,
     workers: int,
     data_root: Path | None = None,
+    renders: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """A data set by its name, or by the path of a folder with own images.
 
-    An embedded one is rendered into `cache` by `workers` processes on first use; those of papers lie in `data_root`.
+    An embedded one is rendered into `cache` by `workers` processes on first use, unless `renders` says otherwise; those
+    of papers lie in `data_root`.
     `NAME+1m` puts distractors behind the gallery: those of Revisited Oxford and Paris, or made-up ones (`facades+1m`).
     Raises BenchError for a name that does not exist, data that are not there, and a ground truth that does not hold.
     """
     plain, plus, extra = name.partition("+")
     if plain in facades.SUBSETS:
-        folder = facades.ensure(facades.SUBSETS[plain], cache / "datasets", workers=workers, progress=progress)
+        recipe, root = facades.SUBSETS[plain], cache / "datasets"
+        if not renders and not facades.is_complete(facades.folder_of(recipe, root), recipe):
+            raise BenchError(
+                f"{plain} is not rendered in {root}",
+                wanted="its images",
+                cure="Any command that evaluates it renders it.",
+            )
+        folder = facades.ensure(recipe, root, workers=workers, progress=progress)
         found = load_folder(folder, name=plain)
     elif plain in LAYOUTS:
         found = LAYOUTS[plain].load(plain, _official_folder(plain, data_root))

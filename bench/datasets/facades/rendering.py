@@ -46,9 +46,14 @@ def is_complete(folder: Path, recipe: Recipe) -> bool:
     return (folder / "ground_truth.json").is_file() and _read_specification(folder) == specification(recipe)
 
 
+def folder_of(recipe: Recipe, root: Path) -> Path:
+    """Where the recipe's images lie below root, rendered or not."""
+    return root / f"{recipe.name}-{digest(recipe)[:12]}"
+
+
 def ensure(recipe: Recipe, root: Path, *, workers: int, progress: Progress = lambda done, total: None) -> Path:
     """The recipe's folder below root, rendered now where it is not complete."""
-    folder = root / f"{recipe.name}-{digest(recipe)[:12]}"
+    folder = folder_of(recipe, root)
     if not is_complete(folder, recipe):
         render(recipe, folder, workers=workers, progress=progress)
     return folder
