@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import webbrowser
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -121,7 +122,8 @@ def compared(first: Path, second: Path, out: Path) -> Path:
     found = comparisons(runs[0], runs[1], RUNS)
     names = f"A is {first}, B is {second}. Differences are B minus A."
     lines = [f"## {escaped(one.title)}\n\n{escaped(one.summary)}\n\n{one.table.markdown()}" for one in found]
-    data = comparison_payload([(one.title, one.summary, one.table) for one in found], (str(first), str(second)))
+    folders = os.path.relpath(first, out), os.path.relpath(second, out)
+    data = comparison_payload(found, RUNS, folders)
     files = {
         "compare.md": "\n".join(["# Two runs side by side\n", f"{escaped(names)}\n", *lines]).encode(),
         "compare.csv": sheet(runs[0], runs[1], RUNS).csv().encode(),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.reporting import provenance
-from bench.reporting.numbers import SIGNIFICANT, count, percent, points, probability, significant, stars
+from bench.reporting.numbers import SIGNIFICANT, count, percent, points, probability, stars
 from bench.reporting.queries import (
     MEASURES,
     PROTOCOLS,
@@ -125,7 +125,7 @@ class Group:
 def groups(records: Iterable[Record]) -> list[Group]:
     """Accuracy records by what makes them comparable; no re-ranking first, untrained methods last, then by name."""
     found: dict[tuple[str, str, str, int, str, bool], list[Record]] = {}
-    for record in sorted((one for one in records if isinstance(one.key, AccuracyKey)), key=_place):
+    for record in sorted((one for one in records if isinstance(one.key, AccuracyKey)), key=standing):
         key = record.key
         assert isinstance(key, AccuracyKey)
         place = key.dataset, key.dataset_sha256, key.descriptors, key.shortlist, key.policy, key.read is not None
@@ -269,20 +269,15 @@ def precision_table(group: Group) -> Table:
 
 
 def divisor_table(group: Group) -> Table:
-    """mAP under the other official divisor, and how long re-ranking took."""
-    machines = {(one.provenance.fingerprint, one.provenance.threads) for one in group.records}
+    """mAP under the other official divisor."""
     names = [f"map_{name}_shortlist_divisor" for name in PROTOCOLS]
-    timed = len(machines) == 1
-    columns = (*_what_columns(group), *(Column(f"mAP {shown}", percent, "highest") for shown in PROTOCOLS.values()))
-    times = "" if timed else " Re-ranking times come from different machines or threads: see the CSV."
     return Table(
-        columns=(*columns, Column("re-ranking (s)", significant)) if timed else columns,
+        columns=(*_what_columns(group), *(Column(f"mAP {shown}", percent, "highest") for shown in PROTOCOLS.values())),
         rows=tuple(
-            (*cells, *_figures(record, [*names, "rerank_seconds"] if timed else names))
-            for record, cells in zip(group.records, _what(group), strict=True)
+            (*cells, *_figures(record, names)) for record, cells in zip(group.records, _what(group), strict=True)
         ),
         caption=f"mAP in percent with AP divided by min(positives, length of the list): no figure of this table "
-        f"compares with the revisitop divisor; {group.description}.{times}{_uncounted(group)}",
+        f"compares with the revisitop divisor; {group.description}.{_uncounted(group)}",
         uncounted=group.uncounted,
     )
 
@@ -310,8 +305,9 @@ def sheet(records: Iterable[Record]) -> Table:
     return provenance.sheet(head, ("read", *figures, *gains), rows, notes=notes_of)
 
 
-def _place(record: Record) -> tuple[bool, bool, int, tuple[int, ...], str]:
-    """In an ablation by the number of descriptors, then by the numbers in the name: those of windows, say."""
+def standing(record: Record) -> tuple[bool, bool, int, tuple[int, ...], str]:
+    """Where a record stands among others: no re-ranking first, untrained methods last; in an ablation by the number of
+    descriptors, then by the numbers in the name: those of windows, say."""
     read = _read(record)
     numbers = tuple(int(one) for one in re.findall(r"\d+", record.key.reranker)) if read else ()
     return not is_baseline(record), not trained(record), read or 0, numbers, record.key.model_dump_json()

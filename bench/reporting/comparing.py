@@ -6,23 +6,21 @@ reason instead of a number.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from bench.reporting import provenance
-from bench.reporting.accuracy import UNTRAINED, Group, groups
+from bench.reporting.accuracy import UNTRAINED
 from bench.reporting.numbers import mebibytes, millions, percent, points, probability, significant
-from bench.reporting.queries import MEASURES, PROTOCOLS, compared, is_baseline, measures_of, trained
+from bench.reporting.pairing import Names, Pair, Setting, accuracy_settings, cost_settings, of_key, where
+from bench.reporting.queries import MEASURES, PROTOCOLS, compared, is_baseline, trained
 from bench.reporting.statistics import CONFIDENCE, RESAMPLES, SAME, paired_difference
 from bench.reporting.tables import Cell, Column, Table, figure_cell, missing
-from bench.results.record import CostKey, Record
+from bench.results.record import Record
 
-T = TypeVar("T")
-Names = tuple[str, str]
 #: What a comparison found, by column of the sheet; or why it found nothing.
 Found = dict[str, Any] | str
 
@@ -54,66 +52,14 @@ _tested = lru_cache(maxsize=4096)(paired_difference)
 class Comparison:
     """What two runs differ in; or one accuracy setting of both; or what they cost for one number of candidates.
 
-    summary: one line of plain text, not Markdown yet.
+    summary: one line of plain text, not Markdown yet. pairs: the records of each row; none where rows are of no cell.
     """
 
     kind: Literal["provenance", "accuracy", "cost"]
     title: str
     summary: str
     table: Table
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """One cell in both runs; None where a run lacks it.
-
-    apart: why nothing of the two may be compared, or "". shown: whether either's own figures may be in the table.
-    """
-
-    records: tuple[Record | None, Record | None]
-    names: Names
-    apart: str
-    shown: bool
-
-    @property
-    def known(self) -> dict[str, Record]:
-        return {name: one for name, one in zip(self.names, self.records, strict=True) if one is not None}
-
-    @property
-    def either(self) -> Record:
-        return next(iter(self.known.values()))
-
-    @property
-    def name(self) -> str:
-        """Called untrained only where every run's is."""
-        found = {provenance.label(one) for one in self.known.values()}
-        return found.pop() if len(found) == 1 else self.either.key.reranker
-
-    def lacking(self, why: Callable[[Record], str | None]) -> str:
-        """Why the two cannot be compared, be it a reason that `why` gives for one of them; "" where they can."""
-        reasons = {name: reason for name, one in self.known.items() if (reason := why(one))}
-        if len(reasons) == 2 and len(set(reasons.values())) == 1:
-            return self.apart or next(iter(reasons.values()))
-        return self.apart or "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """Pairs that may stand in one table."""
-
-    title: str
-    pairs: tuple[_Pair, ...]
-    description: str = ""
-    ablation: bool = False
-
-    @property
-    def own(self) -> list[_Pair]:
-        """Without the first stage where another setting has it already."""
-        return [pair for pair in self.pairs if not (self.ablation and is_baseline(pair.either))]
-
-    @property
-    def measures(self) -> list[str]:
-        return measures_of(one for pair in self.pairs for one in pair.known.values())
+    pairs: tuple[tuple[Record | None, Record | None], ...] = ()
 
 
 def comparisons(first: Sequence[Record], second: Sequence[Record], names: Names) -> list[Comparison]:
@@ -123,7 +69,7 @@ def comparisons(first: Sequence[Record], second: Sequence[Record], names: Names)
     """
     if names[0] == names[1]:
         raise ValueError(f"two runs are called {names[0]!r}: nobody could tell them apart")
-    earned, spent = _accuracy_settings(first, second, names), _cost_settings(first, second, names)
+    earned, spent = accuracy_settings(first, second, names), cost_settings(first, second, names)
     pairs = [pair for setting in (*earned, *spent) for pair in setting.own]
     tables = [_accuracy(setting, names) for setting in earned] + [_cost(setting, names) for setting in spent]
     return [_provenance(pairs, names), *tables]
@@ -133,13 +79,13 @@ def sheet(first: Sequence[Record], second: Sequence[Record], names: Names) -> Ta
     """Every pair of figures in full precision, a row each; accuracies and their differences are fractions of 1."""
     earned = (
         _sheet_row(pair, MEASURES[name].figure, _earned(pair, name))
-        for setting in _accuracy_settings(first, second, names)
+        for setting in accuracy_settings(first, second, names)
         for pair in setting.own
         for name in setting.measures
     )
     spent = (
         _sheet_row(pair, figure, _spent(pair, figure))
-        for setting in _cost_settings(first, second, names)
+        for setting in cost_settings(first, second, names)
         for pair in setting.pairs
         for figure in (*EXACT, LATENCY, MEMORY)
     )
@@ -148,78 +94,7 @@ def sheet(first: Sequence[Record], second: Sequence[Record], names: Names) -> Ta
     return Table(columns=tuple(map(Column, titles)), rows=(*earned, *spent))
 
 
-def _joined(
-    first: Sequence[T], second: Sequence[T], *levels: Callable[[T], Hashable]
-) -> list[tuple[T | None, T | None]]:
-    """Joins what shares the first key, then of the rest what shares the next; only where no other could be meant."""
-    found: list[tuple[T | None, T | None]] = []
-    for level in levels:
-        ours, theirs = (Counter(map(level, side)) for side in (first, second))
-        twins = {level(two): two for two in second if ours[level(two)] == theirs[level(two)] == 1}
-        found += [(one, twins[level(one)]) for one in first if level(one) in twins]
-        first, second = ([one for one in side if level(one) not in twins] for side in (first, second))
-    return [*found, *((one, None) for one in first), *((None, two) for two in second)]
-
-
-def _paired(
-    sides: tuple[Sequence[Record], Sequence[Record]],
-    names: Names,
-    strict: Callable[[Record], Hashable],
-    loose: Callable[[Record], Hashable],
-    apart: str = "",
-) -> tuple[_Pair, ...]:
-    """In the report's order. apart: why none of them may be compared."""
-
-    def absent(record: Record | None, side: int) -> str:
-        alike = sum(record is not None and loose(other) == loose(record) for other in sides[side])
-        return f"{names[side]} has {alike} like it: which is meant is not known" if alike else f"not in {names[side]}"
-
-    pairs = []
-    for one, two in _joined(*sides, strict, loose):
-        why = absent(two, 0) if one is None else absent(one, 1) if two is None else ""
-        pairs.append(_Pair((one, two), names, apart or why, shown=not apart))
-    return tuple(sorted(pairs, key=lambda pair: min(map(_place, pair.known.values()))))
-
-
-def _place(record: Record) -> tuple[bool, bool, int, list[int], str]:
-    """The order of accuracy and cost tables: no re-ranking first, untrained methods last, then by name."""
-    read = _of_key(record, "read") or 0
-    numbers = [int(one) for one in re.findall(r"\d+", record.key.reranker)] if read else []
-    return not is_baseline(record), not trained(record), read, numbers, record.key.model_dump_json()
-
-
-def _accuracy_settings(first: Sequence[Record], second: Sequence[Record], names: Names) -> list[_Setting]:
-    def but_hash(one: Group) -> tuple[str, str, int, str, bool]:
-        return one.dataset, one.descriptors, one.shortlist, one.policy, one.ablation
-
-    def but_weights(one: Record) -> tuple[str, int | None]:
-        return one.key.reranker, _of_key(one, "read")
-
-    found = []
-    for ours, theirs in _joined(
-        groups(first), groups(second), lambda one: (but_hash(one), one.dataset_sha256), but_hash
-    ):
-        known = {name: group for name, group in zip(names, (ours, theirs), strict=True) if group is not None}
-        either, hashes = next(iter(known.values())), {group.dataset_sha256 for group in known.values()}
-        short = (f"{group.dataset_sha256[: provenance.SHORT_HASH]} in {name}" for name, group in known.items())
-        apart = f"another data set of this name: sha256 {', '.join(short)}" if len(hashes) > 1 else ""
-        sides = (() if ours is None else ours.records), (() if theirs is None else theirs.records)
-        pairs = _paired(sides, names, lambda one: (but_weights(one), _of_key(one, "weights")), but_weights, apart)
-        setting = _Setting(either.title, pairs, apart or either.description, either.ablation)
-        found.append((but_hash(either), min(hashes), setting))
-    return [setting for *_, setting in sorted(found, key=lambda one: one[:2])]
-
-
-def _cost_settings(first: Sequence[Record], second: Sequence[Record], names: Names) -> list[_Setting]:
-    """By number of candidates; where a run has several machines, the same one is meant."""
-    ours, theirs = ([one for one in side if isinstance(one.key, CostKey)] for side in (first, second))
-    found: dict[int, list[_Pair]] = {}
-    for pair in _paired((ours, theirs), names, lambda one: (one.key, *_where(one)), lambda one: one.key):
-        found.setdefault(_of_key(pair.either, "candidates"), []).append(pair)
-    return [_Setting(f"Cost per {number} candidates", tuple(found[number])) for number in sorted(found)]
-
-
-def _accuracy(setting: _Setting, names: Names) -> Comparison:
+def _accuracy(setting: Setting, names: Names) -> Comparison:
     a, b = names
     shown = compared(setting.measures)
     columns = [Column("re-ranker"), Column("weights"), *([Column("L", str)] if setting.ablation else [])]
@@ -243,10 +118,10 @@ def _accuracy(setting: _Setting, names: Names) -> Comparison:
     )
     table = Table(columns=tuple(columns), rows=tuple(rows), caption=caption, notes=_first_stage(setting))
     summary = _summary(lines, "differ by more than their interval")
-    return Comparison(kind="accuracy", title=setting.title, summary=summary, table=table)
+    return Comparison(kind="accuracy", title=setting.title, summary=summary, table=table, pairs=_of_rows(setting))
 
 
-def _earned(pair: _Pair, measure: str) -> Found:
+def _earned(pair: Pair, measure: str) -> Found:
     """The paired difference over queries."""
     name = MEASURES[measure].series
     if why := pair.lacking(lambda one: None if one.series.get(name) else one.reason or "no value for each query"):
@@ -270,7 +145,7 @@ def _earned_cells(found: Found) -> list[Cell]:
     return [Cell(NO_DIFFERENCE if _same(found) else f"{mean} [{low}, {high}]"), Cell(found["p_value"]), Cell(counts)]
 
 
-def _earned_line(pair: _Pair, earned: dict[str, Found]) -> _Line:
+def _earned_line(pair: Pair, earned: dict[str, Found]) -> _Line:
     known = {_short(name): found for name, found in earned.items() if not isinstance(found, str)}
     # Less than SAME is no difference, on either side of 0.
     clear = {title: one["difference"] for title, one in known.items() if one["low"] > SAME or one["high"] < -SAME}
@@ -286,7 +161,7 @@ def _same(found: dict[str, Any]) -> bool:
 class _Line:
     """What a pair adds to a summary. told: whether anything could be compared. words: what differs clearly."""
 
-    pair: _Pair
+    pair: Pair
     told: bool
     same: bool
     words: list[str]
@@ -308,7 +183,7 @@ def _summary(lines: Sequence[_Line], what: str) -> str:
     return (f"{NO_DIFFERENCE} in {number}" if all(line.same for line in told) else found) + rest
 
 
-def _first_stage(setting: _Setting) -> tuple[str, ...]:
+def _first_stage(setting: Setting) -> tuple[str, ...]:
     """Whether both runs ranked the same lists, as hashes of them tell, and the accuracy of 'none'."""
     both = [pair for pair in setting.pairs if not pair.apart]
     hashes = [set(map(_lists_sha256, pair.known.values())) for pair in both]
@@ -324,7 +199,7 @@ def _lists_sha256(record: Record) -> str | None:
     return getattr(getattr(record, "lists", None), "first_stage_sha256", None)
 
 
-def _cost(setting: _Setting, names: Names) -> Comparison:
+def _cost(setting: Setting, names: Names) -> Comparison:
     a, b = names
     columns = [Column(title) for title in ("re-ranker", "inputs", "device", "dtype")]
     for title, show in (("params (M)", millions), ("GFLOP executed", significant)):
@@ -353,10 +228,14 @@ def _cost(setting: _Setting, names: Names) -> Comparison:
     if untimed:
         summary += f"; latencies not compared: {', '.join(f'{why} ({count})' for why, count in untimed.items())}"
     table = Table(columns=tuple(columns), rows=tuple(rows), caption=caption)
-    return Comparison(kind="cost", title=setting.title, summary=summary, table=table)
+    return Comparison(kind="cost", title=setting.title, summary=summary, table=table, pairs=_of_rows(setting))
 
 
-def _spent(pair: _Pair, figure: str) -> Found:
+def _of_rows(setting: Setting) -> tuple[tuple[Record | None, Record | None], ...]:
+    return tuple(pair.records for pair in setting.pairs)
+
+
+def _spent(pair: Pair, figure: str) -> Found:
     """What is counted: its difference. Latency: its ratio, and whether that is more than processes lie apart."""
     if why := pair.lacking(lambda one: one.figure(figure).reason):
         return why
@@ -365,7 +244,7 @@ def _spent(pair: _Pair, figure: str) -> Found:
         return {"difference": after - before}
     if figure == MEMORY:
         return "memory is set side by side only"
-    (machine, threads), (other, others) = map(_where, pair.known.values())
+    (machine, threads), (other, others) = map(where, pair.known.values())
     if machine != other or threads != others:
         return "another machine" if machine != other else "other threads"
     if not before or not after:
@@ -386,7 +265,7 @@ def _spent_cell(found: Found) -> Cell:
     return Cell(word) if word in (NO_DIFFERENCE, WITHIN) else Cell(found["ratio"], (f"{word}; {ONLY_CHECK}",))
 
 
-def _spent_line(pair: _Pair) -> _Line:
+def _spent_line(pair: Pair) -> _Line:
     counted = {title: _spent(pair, name) for name, title in EXACT.items()}
     changes = {title: one["difference"] for title, one in counted.items() if not isinstance(one, str)}
     words = [f"{title} {_signed(change)}" for title, change in changes.items() if change]
@@ -401,22 +280,22 @@ def _spent_line(pair: _Pair) -> _Line:
     return _Line(pair, bool(changes) or judgement is not None, same, words)
 
 
-def _scores(pair: _Pair) -> Cell:
+def _scores(pair: Pair) -> Cell:
     """Whether both gave the same bits, where inputs, seed and weights are the same."""
     if why := pair.lacking(lambda one: None if one.scores_sha256 else one.reason or "no scores were kept"):
         return missing(why)
     one, two = pair.known.values()
     if one.provenance.seed != two.provenance.seed:
         return missing("another seed")
-    if _of_key(one, "weights") != _of_key(two, "weights"):
+    if of_key(one, "weights") != of_key(two, "weights"):
         return missing("other weights")
     if one.scores_sha256 == two.scores_sha256:
         return Cell(EQUAL)
-    alike = _where(one) == _where(two) and one.provenance.versions == two.provenance.versions
+    alike = where(one) == where(two) and one.provenance.versions == two.provenance.versions
     return Cell(DIFFERENT, () if alike else (ROUNDING,))
 
 
-def _provenance(pairs: Sequence[_Pair], names: Names) -> Comparison:
+def _provenance(pairs: Sequence[Pair], names: Names) -> Comparison:
     """A row for each fact that differs in a pair, or between the runs as wholes."""
     sides = [[_facts(pair.known[name]) for pair in pairs if name in pair.known] for name in names]
     both = [[_facts(one) for one in pair.known.values()] for pair in pairs if len(pair.known) == 2]
@@ -451,7 +330,7 @@ def _counted(values: Counter[str], name: str) -> Cell:
     return Cell("; ".join(said)) if said else missing(f"nothing in {name}")
 
 
-def _sheet_row(pair: _Pair, figure: str, found: Found) -> tuple[Cell, ...]:
+def _sheet_row(pair: Pair, figure: str, found: Found) -> tuple[Cell, ...]:
     def own(record: Record | None, name: str) -> list[Cell]:
         if record is None:
             return [Cell(name), *([missing(pair.apart)] * len(_SIDE))]
@@ -472,20 +351,20 @@ def _sheet_row(pair: _Pair, figure: str, found: Found) -> tuple[Cell, ...]:
     )
 
 
-def _figures(pair: _Pair, name: str) -> list[Cell]:
+def _figures(pair: Pair, name: str) -> list[Cell]:
     """Of the first run and of the second."""
     known = [one if pair.shown else None for one in pair.records]
     return [missing(pair.apart) if one is None else figure_cell(one.figure(name)) for one in known]
 
 
-def _weights(pair: _Pair) -> Cell:
-    found = {name: str(_of_key(one, "weights")) for name, one in pair.known.items()}
+def _weights(pair: Pair) -> Cell:
+    found = {name: str(of_key(one, "weights")) for name, one in pair.known.items()}
     if len(set(found.values())) == 1:
         return Cell(next(iter(found.values())))
     return Cell(DIFFERENT, ("other weights: " + ", ".join(f"{weights} in {name}" for name, weights in found.items()),))
 
 
-def _notes(pair: _Pair) -> tuple[str, ...]:
+def _notes(pair: Pair) -> tuple[str, ...]:
     """Of both; what only one run says with its name."""
     said = {name: [*one.notes, *([] if trained(one) else [UNTRAINED])] for name, one in pair.known.items()}
     notes = dict.fromkeys(note for own in said.values() for note in own)
@@ -493,20 +372,12 @@ def _notes(pair: _Pair) -> tuple[str, ...]:
     return tuple(note if len(names) == len(said) else f"{names[0]}: {note}" for note, names in holders.items())
 
 
-def _key_cell(pair: _Pair, name: str) -> Cell:
-    return _cell(_of_key(pair.either, name))
+def _key_cell(pair: Pair, name: str) -> Cell:
+    return _cell(of_key(pair.either, name))
 
 
 def _cell(value: Any) -> Cell:
     return missing(UNRECORDED) if value is None else Cell(value)
-
-
-def _of_key(record: Record, name: str) -> Any:
-    return getattr(record.key, name, None)
-
-
-def _where(record: Record) -> tuple[str, int]:
-    return record.provenance.fingerprint, record.provenance.threads
 
 
 def _short(measure: str) -> str:

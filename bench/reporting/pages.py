@@ -148,7 +148,8 @@ def _front(found: Found, matches: Sequence[str], files: Mapping[str, bytes]) -> 
     if matches:
         shown = [f"![{escaped(f'Matches in a list, {name}')}]({name})\n" for name in matches]
         parts += ["## Matches\n", *shown]
-    return _page("Reports", found.records, parts)
+    page = "All of it on one page, with the candidates of every query: [index.html](index.html).\n"
+    return _page("Reports", found.records, [page, *parts])
 
 
 def _cost_front(found: Found) -> list[str]:

@@ -109,8 +109,14 @@ def compared(names: Sequence[str]) -> list[str]:
 def paired_ap(first: Record, second: Record, measure: str) -> PairedAP:
     """Per-query AP, or another of MEASURES, of two records of one group.
 
-    Raises NotComparable when either has none, or of other queries.
+    Raises NotComparable when either has none, or of other queries, or when they re-ranked other first-stage lists.
     """
+    lists = {one.lists.first_stage_sha256 for one in (first, second) if one.lists is not None}
+    if len(lists) > 1:
+        raise NotComparable(
+            f"{first.key.reranker} and {second.key.reranker} re-ranked different first-stage lists: their descriptors "
+            "were made on different machines, or anew"
+        )
     one, two = _values(first, measure), _values(second, measure)
     if len(one) != len(two) or (np.isnan(one) != np.isnan(two)).any():
         raise NotComparable(f"{first.key.reranker} and {second.key.reranker} were not evaluated on the same queries")

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.reporting import accuracy, cost, provenance, scaling
+from bench.reporting.comparing import Comparison
 from bench.reporting.numbers import stars
+from bench.reporting.pairing import Names
 from bench.reporting.published import beside_accuracy
 from bench.reporting.queries import MEASURES, PROTOCOLS, TITLES, is_baseline, trained
 from bench.reporting.tables import Cell, Column, Table, plain
@@ -46,7 +48,7 @@ def payload(records: Sequence[Record], pictures: Mapping[str, Pictures], folder:
     groups, surroundings = accuracy.groups(records), _Surroundings()
     return {
         "made": provenance.period(records),
-        "records": [_record(record, folder, surroundings) for record in records],
+        "records": [_record(record, folder, "", surroundings) for record in records],
         "provenances": surroundings.found,
         "groups": [_group(group, place, pictures) for group in groups],
         "costs": [_section(section, place) for section in cost.sections(records)],
@@ -69,11 +71,29 @@ def thumbnails(pictures: Mapping[str, Pictures]) -> dict[str, Any]:
     return {"images": [base64.b64encode(image).decode() for image in place], "sets": sets}
 
 
-def comparison_payload(tables: Iterable[tuple[str, str, Table]], names: Sequence[str]) -> dict[str, Any]:
-    """The data of a page with two runs side by side: (title, summary, table) for each comparison."""
+def comparison_payload(found: Sequence[Comparison], names: Names, folders: tuple[str, str]) -> dict[str, Any]:
+    """The data of a page with two runs side by side. folders: where the records of either lie, from the page."""
+    surroundings, place = _Surroundings(), dict[int, int]()
+    records: list[dict[str, Any]] = []
+    for one in found:
+        for side, record in (either for pair in one.pairs for either in enumerate(pair)):
+            if record is not None and id(record) not in place:
+                place[id(record)] = len(records)
+                records.append(_record(record, folders[side], f"{names[side]}-", surroundings))
     return {
-        "runs": list(names),
-        "comparisons": [{"title": title, "summary": summary, **_table(table)} for title, summary, table in tables],
+        "names": list(names),
+        "runs": list(folders),
+        "records": records,
+        "provenances": surroundings.found,
+        "comparisons": [
+            {
+                "title": one.title,
+                "summary": one.summary,
+                "records": [[place.get(id(record)) for record in pair] for pair in one.pairs],
+                **_table(one.table),
+            }
+            for one in found
+        ],
     }
 
 
@@ -87,10 +107,12 @@ def shown_images(records: Iterable[Record]) -> dict[str, tuple[AccuracyKey, set[
     return found
 
 
-def _record(record: Record, folder: str, surroundings: _Surroundings) -> dict[str, Any]:
-    found = record.provenance
+def _record(record: Record, folder: str, prefix: str, surroundings: _Surroundings) -> dict[str, Any]:
+    """prefix: of what the page calls it, where two runs have a record of the same cell."""
+    found, path = record.provenance, ResultStore(Path(folder)).path(record.key)
     return {
-        "file": f"{folder}/{ResultStore(Path(folder)).path(record.key).name}",
+        "id": prefix + path.stem,
+        "file": f"{folder}/{path.name}",
         "name": provenance.label(record),
         "key": record.key.model_dump(exclude_none=True),
         "status": record.status,

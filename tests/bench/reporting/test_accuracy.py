@@ -10,8 +10,8 @@ import pytest
 
 from bench.reporting import accuracy, accuracy_table
 from bench.reporting.queries import NotComparable, paired_ap
-from bench.results import Record
-from tests.bench.reporting.examples import MACHINE_B, accuracy_record, comparison, provenance
+from bench.results import RankedLists, Record
+from tests.bench.reporting.examples import accuracy_record, comparison
 from tests.bench.reporting.test_cost import rows_of
 from tests.bench.reporting.test_tables import check_latex
 
@@ -59,16 +59,14 @@ def test_gains_in_detail() -> None:
 def test_precision_and_the_other_divisor() -> None:
     (group,) = accuracy.groups(pair())
     assert rows_of(accuracy.precision_table(group).markdown())[0][2:] == ["**51.00**", "**55.00**", "**60.00**"] * 4
-    assert rows_of(accuracy.divisor_table(group).markdown())[1][2:] == ["**50.00**"] * 4 + ["41.5"]
+    assert rows_of(accuracy.divisor_table(group).markdown())[1][2:] == ["**50.00**"] * 4
     assert "no figure of this table compares with the revisitop divisor" in accuracy.divisor_table(group).markdown()
 
 
-def test_times_of_two_machines_do_not_stand_side_by_side() -> None:
-    other = accuracy_record("ransac:affine", ap(AFTER), provenance=provenance(fingerprint=MACHINE_B))
-    (group,) = accuracy.groups([pair()[0], other])
-    table = accuracy.divisor_table(group)
-    assert "re-ranking (s)" not in [column.title for column in table.columns]
-    assert "different machines" in table.caption
+def test_how_long_a_cell_took_under_whatever_load_is_in_the_sheet_only() -> None:
+    (group,) = accuracy.groups(comparison())
+    assert "rerank_seconds" in accuracy.sheet(comparison()).csv().splitlines()[0]
+    assert not [column.title for column in accuracy.divisor_table(group).columns if "(s)" in column.title]
 
 
 @pytest.mark.parametrize(
@@ -219,3 +217,20 @@ def test_papers_get_map_and_marked_gains() -> None:
     first, second = [line for line in text.splitlines() if line.startswith("    {}")][1:]
     assert first.count("\\textbf{30.00}") == 4 and second.count("\\underline{25.00}") == 4
     assert second.count("$-$5.00\\textsuperscript{$\\ast$}") == 2
+
+
+def test_rows_that_re_ranked_other_first_stage_lists_have_no_gain_and_say_why() -> None:
+    def of_lists(name: str, ap: list[float], sha256: str | None) -> Record:
+        lists = None
+        if sha256:
+            lists = RankedLists(first_stage_sha256=sha256, images=[[1]], places=[[1]], scores=[[None]], labels=["-"])
+        return accuracy_record(name, {"hard": list(ap)}, lists=lists)
+
+    base = of_lists("none:first-stage", [0.1, 0.2, 0.3], "a" * 64)
+    same = of_lists("ames:micro", [0.2, 0.3, 0.4], "a" * 64)
+    other = of_lists("rrt:micro", [0.2, 0.3, 0.5], "b" * 64)
+    unknown = of_lists("cvnet:micro", [0.3, 0.3, 0.5], None)
+    (group,) = accuracy.groups([base, same, other, unknown])
+    gains = {record.key.reranker: group.gains[row, "hard"] for row, record in enumerate(group.records)}
+    assert "re-ranked different first-stage lists" in str(gains["rrt:micro"])
+    assert [isinstance(gains[name], str) for name in ("ames:micro", "cvnet:micro")] == [False, False]

@@ -32,14 +32,20 @@ const tooltip = document.getElementById("tooltip");
 // Shows `lines` beside the pointer, or beside the element where a key has led to it.
 function withTooltip(element, lines) {
   const show = (event) => {
-    replace(tooltip, lines().map((line) => el("div", {}, line)));
+    replace(
+      tooltip,
+      lines().map((line) => el("div", {}, line)),
+    );
     tooltip.hidden = false;
     const box = element.getBoundingClientRect();
-    const x = event.clientX ?? box.right, y = event.clientY ?? box.bottom;
+    const x = event.clientX ?? box.right,
+      y = event.clientY ?? box.bottom;
     tooltip.style.left = `${Math.max(4, Math.min(x + 12, window.innerWidth - tooltip.offsetWidth - 8))}px`;
     tooltip.style.top = `${Math.max(4, Math.min(y + 12, window.innerHeight - tooltip.offsetHeight - 8))}px`;
   };
-  const hide = () => { tooltip.hidden = true; };
+  const hide = () => {
+    tooltip.hidden = true;
+  };
   for (const name of ["mouseenter", "mousemove", "focus"]) element.addEventListener(name, show);
   for (const name of ["mouseleave", "blur", "click"]) element.addEventListener(name, hide);
   return element;
@@ -48,6 +54,7 @@ function withTooltip(element, lines) {
 // A labelled choice. options: [value, text] each.
 function choice(id, label, options, chosen, change) {
   const select = el("select", { id, onchange: () => change(select.value) });
-  for (const [value, text] of options) select.append(el("option", { value, selected: String(value) === String(chosen) }, text));
+  for (const [value, text] of options)
+    select.append(el("option", { value, selected: String(value) === String(chosen) }, text));
   return el("label", { class: "choice", for: id }, el("span", {}, label), select);
 }

@@ -8,8 +8,20 @@ const GROUPS = DATA.groups || [];
 const COSTS = {
   latency: { figure: "latency_median_ms", title: "latency", unit: "ms", show: significant, divisor: 1 },
   flops: { figure: "gflops_executed", title: "FLOPs executed", unit: "GFLOP", show: significant, divisor: 1 },
-  memory: { figure: "delta_rss_bytes", title: "memory over baseline", unit: "MiB", show: significant, divisor: 2 ** 20 },
-  device: { figure: "device_allocated_bytes", title: "memory on device", unit: "MiB", show: significant, divisor: 2 ** 20 },
+  memory: {
+    figure: "delta_rss_bytes",
+    title: "memory over baseline",
+    unit: "MiB",
+    show: significant,
+    divisor: 2 ** 20,
+  },
+  device: {
+    figure: "device_allocated_bytes",
+    title: "memory on device",
+    unit: "MiB",
+    show: significant,
+    divisor: 2 ** 20,
+  },
   parameters: { figure: "parameters", title: "parameters", unit: "M", show: significant, divisor: 1e6 },
 };
 
@@ -34,16 +46,23 @@ const COST_TABLES = (DATA.costs || []).flatMap((section) => {
 });
 COST_TABLES.forEach((table) => {
   table.byName = new Map(table.rows.map((record) => [RECORDS[record].key.reranker, record]));
-  table.label = `${table.where}: ${table.cpu || "unknown processor"}, ${plural(table.threads, "thread")}, ` +
+  table.label =
+    `${table.where}: ${table.cpu || "unknown processor"}, ${plural(table.threads, "thread")}, ` +
     `${table.candidates} candidates (machine ${table.fingerprint.slice(0, 6)})`;
 });
 
 // The cost table that knows most of a group's re-rankers.
 function nearestCosts(group) {
-  let best = 0, most = -1;
+  let best = 0,
+    most = -1;
   COST_TABLES.forEach((table, number) => {
-    const known = group ? group.rows.filter((row) => table.byName.has(RECORDS[row.record].key.reranker)).length : table.rows.length;
-    if (known > most) { best = number; most = known; }
+    const known = group
+      ? group.rows.filter((row) => table.byName.has(RECORDS[row.record].key.reranker)).length
+      : table.rows.length;
+    if (known > most) {
+      best = number;
+      most = known;
+    }
   });
   return best;
 }
@@ -52,7 +71,7 @@ function nearestCosts(group) {
 function joined(group, table, others) {
   const rows = (group ? group.rows : []).map((row) => {
     const record = RECORDS[row.record];
-    const cost = table ? table.byName.get(record.key.reranker) ?? null : null;
+    const cost = table ? (table.byName.get(record.key.reranker) ?? null) : null;
     // told how many descriptors to read, a re-ranker does not cost what it does by itself
     return { ...row, accuracy: row.record, cost: row.read === null ? cost : null, scoring: scoringOf(record, cost) };
   });
@@ -61,8 +80,18 @@ function joined(group, table, others) {
     for (const cost of table.rows) {
       const record = RECORDS[cost];
       if (named.has(record.key.reranker)) continue;
-      rows.push({ name: record.key.reranker, accuracy: null, cost, scoring: scoringOf(record, cost), trained: true,
-        baseline: record.key.reranker.startsWith("none"), gains: {}, values: {}, lists: null, read: null });
+      rows.push({
+        name: record.key.reranker,
+        accuracy: null,
+        cost,
+        scoring: scoringOf(record, cost),
+        trained: true,
+        baseline: record.key.reranker.startsWith("none"),
+        gains: {},
+        values: {},
+        lists: null,
+        read: null,
+      });
     }
   }
   return rows;
@@ -77,12 +106,20 @@ function scoringOf(record, cost) {
 
 const NO_COST = (name) => `its cost was not measured here: python -m bench.profile --rerankers ${name}`;
 const NO_ACCURACY = "not evaluated in this setting";
-const costReason = (row) => (row.read === null ? NO_COST(row.name) : "told how many descriptors to read: cost is measured at the variant's own size");
+const costReason = (row) =>
+  row.read === null
+    ? NO_COST(row.name)
+    : "told how many descriptors to read: cost is measured at the variant's own size";
 
 let pictures = null;
 // The images of a data set by query and by number in the gallery, read when the first of them is shown.
 function picturesOf(group) {
   if (pictures === null) pictures = JSON.parse(document.getElementById("thumbnails").textContent);
   const found = pictures.sets?.[group.dataset_sha256];
-  return found ? { query: (query) => pictures.images[found.queries[query]], candidate: (image) => pictures.images[found.gallery[image]] } : null;
+  return found
+    ? {
+        query: (query) => pictures.images[found.queries[query]],
+        candidate: (image) => pictures.images[found.gallery[image]],
+      }
+    : null;
 }

@@ -2,7 +2,9 @@
 
 const state = {
   values: new Map(new URLSearchParams(location.hash.slice(1))),
-  get(name, fallback) { return this.values.get(name) ?? fallback; },
+  get(name, fallback) {
+    return this.values.get(name) ?? fallback;
+  },
   number(name, fallback, count) {
     const found = Number(this.values.get(name) ?? NaN);
     return Number.isInteger(found) && found >= 0 && found < count ? found : fallback;
@@ -23,7 +25,10 @@ const state = {
 };
 
 addEventListener("hashchange", () => {
-  if (location.hash === state.own) { state.own = null; return; }
+  if (location.hash === state.own) {
+    state.own = null;
+    return;
+  }
   if (location.hash === "#main") return;
   state.values = new Map(new URLSearchParams(location.hash.slice(1)));
   state.draw(["view"]);

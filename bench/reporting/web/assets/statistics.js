@@ -17,7 +17,8 @@ function generator(seed) {
 function pairsOf(first, second) {
   const found = [];
   for (let query = 0; query < Math.min(first.length, second.length); query++) {
-    if (first[query] !== null && second[query] !== null) found.push({ query, first: first[query], second: second[query] });
+    if (first[query] !== null && second[query] !== null)
+      found.push({ query, first: first[query], second: second[query] });
   }
   return found;
 }
@@ -25,13 +26,18 @@ function pairsOf(first, second) {
 // Mean difference, 95 % percentile bootstrap interval over queries, and the two-sided paired randomisation test, which
 // swaps the two methods query by query (Smucker, Allan, Carterette, CIKM 2007).
 function pairedDifference(pairs) {
-  const count = pairs.length, gains = Float64Array.from(pairs, (pair) => pair.second - pair.first);
+  const count = pairs.length,
+    gains = Float64Array.from(pairs, (pair) => pair.second - pair.first);
   const mean = gains.reduce((sum, gain) => sum + gain, 0) / count;
-  const same = 1e-9, above = gains.filter((gain) => gain > same).length, below = gains.filter((gain) => gain < -same).length;
-  const random = generator(1), means = new Float64Array(RESAMPLES);
+  const same = 1e-9,
+    above = gains.filter((gain) => gain > same).length,
+    below = gains.filter((gain) => gain < -same).length;
+  const random = generator(1),
+    means = new Float64Array(RESAMPLES);
   let extreme = 0;
   for (let sample = 0; sample < RESAMPLES; sample++) {
-    let drawn = 0, swapped = 0;
+    let drawn = 0,
+      swapped = 0;
     for (let query = 0; query < count; query++) {
       drawn += gains[Math.floor(random() * count)];
       swapped += random() < 0.5 ? gains[query] : -gains[query];
@@ -41,5 +47,14 @@ function pairedDifference(pairs) {
   }
   means.sort();
   const at = (share) => means[Math.round(share * (RESAMPLES - 1))];
-  return { mean, low: at(0.025), high: at(0.975), p: (extreme + 1) / (RESAMPLES + 1), above, below, equal: count - above - below, queries: count };
+  return {
+    mean,
+    low: at(0.025),
+    high: at(0.975),
+    p: (extreme + 1) / (RESAMPLES + 1),
+    above,
+    below,
+    equal: count - above - below,
+    queries: count,
+  };
 }

@@ -6,8 +6,12 @@ function sortable({ id, caption, columns, rows, sorted, changed, rowClass, rowKe
   let order = sorted || { key: null, down: false };
   const body = el("tbody");
   const heads = columns.map((column) => {
-    const button = el("button", { type: "button", title: column.hint, onclick: () => sortBy(column) }, column.title,
-      el("span", { class: "arrow", "aria-hidden": "true" }));
+    const button = el(
+      "button",
+      { type: "button", title: column.hint, onclick: () => sortBy(column) },
+      column.title,
+      el("span", { class: "arrow", "aria-hidden": "true" }),
+    );
     return el("th", { scope: "col", class: column.numeric ? "number" : null, "data-key": column.key }, button);
   });
 
@@ -20,9 +24,25 @@ function sortable({ id, caption, columns, rows, sorted, changed, rowClass, rowKe
 
   function fill() {
     const column = columns.find((one) => one.key === order.key);
-    const lines = column ? [...rows].sort((one, two) => compare(column.value(one), column.value(two), order.down)) : rows;
-    replace(body, lines.map((row) => el("tr", { class: rowClass ? rowClass(row) : null, "data-row": rowKey ? rowKey(row) : null },
-      columns.map((column, place) => el(place ? "td" : "th", { scope: place ? null : "row", class: column.numeric ? "number" : null }, column.cell(row))))));
+    const lines = column
+      ? [...rows].sort((one, two) => compare(column.value(one), column.value(two), order.down))
+      : rows;
+    replace(
+      body,
+      lines.map((row) =>
+        el(
+          "tr",
+          { class: rowClass ? rowClass(row) : null, "data-row": rowKey ? rowKey(row) : null },
+          columns.map((column, place) =>
+            el(
+              place ? "td" : "th",
+              { scope: place ? null : "row", class: column.numeric ? "number" : null },
+              column.cell(row),
+            ),
+          ),
+        ),
+      ),
+    );
     heads.forEach((head, place) => {
       const here = columns[place].key === order.key;
       head.setAttribute("aria-sort", here ? (order.down ? "descending" : "ascending") : "none");
@@ -30,8 +50,11 @@ function sortable({ id, caption, columns, rows, sorted, changed, rowClass, rowKe
   }
 
   fill();
-  return el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", { id }, el("caption", { class: "quiet" }, caption), el("thead", {}, el("tr", {}, heads)), body));
+  return el(
+    "div",
+    { class: "scroller", tabindex: "0", role: "region", "aria-label": caption },
+    el("table", { id }, el("caption", { class: "quiet" }, caption), el("thead", {}, el("tr", {}, heads)), body),
+  );
 }
 
 function compare(one, two, down) {
@@ -50,11 +73,30 @@ function figureCell(found, show, extra) {
   const known = found.value !== undefined && found.value !== null;
   const text = known ? show(found.value) : DASH;
   if (found.record === undefined || found.record === null) return dash(found.reason);
-  return el("a", { class: known ? "figure" : "figure missing", href: recordHash(found.record), title: known ? null : found.reason,
-    "aria-label": known ? null : `missing: ${found.reason}`, onclick: (event) => openRecord(event, found.record) }, text, known ? extra : null);
+  return el(
+    "a",
+    {
+      class: known ? "figure" : "figure missing",
+      href: recordHash(found.record),
+      title: known ? null : found.reason,
+      "aria-label": known ? null : `missing: ${found.reason}`,
+      onclick: (event) => openRecord(event, found.record),
+    },
+    text,
+    known ? extra : null,
+  );
 }
 
 function dash(reason) {
-  return el("button", { type: "button", class: "figure missing", title: reason, "aria-label": `missing: ${reason}`,
-    onclick: () => openText("Why there is no figure", reason) }, DASH);
+  return el(
+    "button",
+    {
+      type: "button",
+      class: "figure missing",
+      title: reason,
+      "aria-label": `missing: ${reason}`,
+      onclick: () => openText("Why there is no figure", reason),
+    },
+    DASH,
+  );
 }

@@ -175,6 +175,14 @@ def test_two_methods_are_compared_as_the_tables_compare_them(opened: Opened, pat
     assert f"{found.below} wins, {found.equal} ties, {found.above} losses" in page.inner_text("#verdict")
 
 
+def test_two_methods_on_different_lists_are_not_told_apart_in_silence(opened: Opened, tmp_path: Path) -> None:
+    first, second = list(EARNED.values())[:2]
+    assert second.lists is not None
+    other = second.model_copy(update={"lists": second.lists.model_copy(update={"first_stage_sha256": "0" * 64})})
+    page = opened(written(tmp_path, [first, other]), "view=queries")
+    assert "re-ranked different first-stage lists" in page.inner_text("#verdict")
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.01, 0.03, 0.08])
 def test_the_page_s_statistics_are_those_of_the_tables(opened: Opened, path: Path, shift: float) -> None:
     page, random = opened(path), np.random.default_rng(4)
@@ -299,13 +307,17 @@ def test_a_report_without_accuracy_or_without_cost_says_what_to_run(opened: Open
 def test_two_runs_stand_side_by_side(opened: Opened, tmp_path: Path) -> None:
     first, second = comparison(), comparison()[:-1]
     found = comparisons(first, second, ("A", "B"))
-    data = comparison_payload([(one.title, one.summary, one.table) for one in found], ("x", "<b>y</b>"))
+    data = comparison_payload(found, ("A", "B"), ("x", "<b>y</b>"))
     path = tmp_path / "compare.html"
     path.write_bytes(document("Two runs", data))
     page = opened(path)
     assert page.locator("main section").count() == len(found) and "<b>y</b>" in page.inner_text("main")
     page.click("#comparison-1 thead button >> nth=0")
     assert page.locator("#comparison-1 th").nth(0).get_attribute("aria-sort") == "ascending"
+    for place, (folder, run) in enumerate((("x", "A-"), ("<b>y</b>", "B-"))):
+        page.locator("#comparison-1 tr:has-text('ransac:homography') a.figure").nth(place).click()
+        assert page.get_attribute("#dialog a", "href").startswith(f"{folder}/accuracy-") and f"record={run}" in page.url
+        page.keyboard.press("Escape")
 
 
 @pytest.mark.parametrize("view", VIEWS)

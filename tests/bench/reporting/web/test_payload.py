@@ -7,6 +7,7 @@ import json
 import pytest
 
 from bench.reporting import accuracy
+from bench.reporting.comparing import Comparison, comparisons
 from bench.reporting.numbers import stars
 from bench.reporting.tables import Cell, Column, Table, missing
 from bench.reporting.web import Pictures, comparison_payload, payload, shown_images, thumbnails
@@ -94,7 +95,19 @@ def test_a_table_s_cells_keep_number_text_and_notes() -> None:
         rows=((Cell("a"), Cell(1.26, ("noisy",))), (Cell("b"), missing("not run"))),
         caption="Milliseconds.",
     )
-    (told,) = comparison_payload([("Cost", "1 differs", table)], ("x", "y"))["comparisons"]
+    one = Comparison(kind="cost", title="Cost", summary="1 differs", table=table)
+    (told,) = comparison_payload([one], ("A", "B"), ("x", "y"))["comparisons"]
     assert told["rows"][0][1] == {"text": "1.3", "value": 1.26, "notes": ["noisy"]}
     assert told["rows"][1][1] == {"text": None, "value": None, "notes": ["not run"]}
     assert told["columns"][1] == {"title": "ms", "numeric": True} and told["summary"] == "1 differs"
+
+
+def test_records_of_two_runs_are_told_apart() -> None:
+    first, second = report(methods=1), report(methods=1)
+    told = comparison_payload(comparisons(first, second, ("A", "B")), ("A", "B"), ("x", "y"))
+    names = [record["id"] for record in told["records"]]
+    assert len(set(names)) == len(names) == len(first) + len(second)
+    for found in told["comparisons"]:
+        for ours, theirs in found["records"]:
+            one, two = told["records"][ours], told["records"][theirs]
+            assert one["key"] == two["key"] and one["file"].startswith("x/") and two["file"].startswith("y/")
