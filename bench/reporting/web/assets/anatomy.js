@@ -70,12 +70,7 @@ function roofline(table) {
             "aria-label": point.name,
             onclick: (event) => openRecord(event, point.record),
           },
-          mark(
-            KINDS[RECORDS[point.record].scoring || SCORING.get(point.name) || "unknown"],
-            frame.x(point.x),
-            frame.y(point.y),
-            5,
-          ),
+          mark(KINDS[scoringOf(point.record) || "unknown"], frame.x(point.x), frame.y(point.y), 5),
         ),
         () => [
           point.name,
@@ -264,8 +259,7 @@ function scalingView() {
     xTitle: `${sweep.axis}, logarithmic`,
     yTitle: `${what.title} (${what.unit})`,
   });
-  append(
-    frame.svg,
+  append(frame.svg, [
     lines.map((row) => {
       const path = (name) =>
         row.points
@@ -306,7 +300,7 @@ function scalingView() {
         name: row.name,
       })),
     ),
-  );
+  ]);
   return el(
     "section",
     {},

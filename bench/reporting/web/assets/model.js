@@ -73,7 +73,12 @@ function joined(group, table, others) {
     const record = RECORDS[row.record];
     const cost = table ? (table.byName.get(record.key.reranker) ?? null) : null;
     // told how many descriptors to read, a re-ranker does not cost what it does by itself
-    return { ...row, accuracy: row.record, cost: row.read === null ? cost : null, scoring: scoringOf(record, cost) };
+    return {
+      ...row,
+      accuracy: row.record,
+      cost: row.read === null ? cost : null,
+      scoring: scoringOf(row.record, cost),
+    };
   });
   const named = new Set(rows.map((row) => RECORDS[row.accuracy].key.reranker));
   if (table && (others || !group)) {
@@ -84,7 +89,7 @@ function joined(group, table, others) {
         name: record.key.reranker,
         accuracy: null,
         cost,
-        scoring: scoringOf(record, cost),
+        scoring: scoringOf(cost),
         trained: true,
         baseline: record.key.reranker.startsWith("none"),
         gains: {},
@@ -97,11 +102,19 @@ function joined(group, table, others) {
   return rows;
 }
 
-// Whether pair-wise or list-wise: said by either record, or by another of the same re-ranker.
+// Whether pair-wise or list-wise: said by either record, by another of the same re-ranker, or by one of its family.
 const SCORING = new Map();
-for (const record of RECORDS) if (record.scoring) SCORING.set(record.key.reranker, record.scoring);
-function scoringOf(record, cost) {
-  return record.scoring || (cost === null ? null : RECORDS[cost].scoring) || SCORING.get(record.key.reranker) || null;
+const familyOf = (name) => name.split(/[:+]/)[0];
+for (const { key, scoring } of RECORDS) {
+  if (!scoring) continue;
+  SCORING.set(key.reranker, scoring);
+  if (!key.reranker.includes("+")) SCORING.set(familyOf(key.reranker), scoring);
+}
+function scoringOf(...records) {
+  const known = records.filter((record) => record !== null).map((record) => RECORDS[record]);
+  const said = known.map((record) => record.scoring || SCORING.get(record.key.reranker)).find(Boolean);
+  const name = known[0].key.reranker;
+  return said || (name.includes("+") ? null : SCORING.get(familyOf(name))) || null;
 }
 
 const NO_COST = (name) => `its cost was not measured here: python -m bench.profile --rerankers ${name}`;

@@ -18,7 +18,7 @@ function provenanceView() {
     el(
       "p",
       { class: "lead" },
-      `${plural(RECORDS.length, "record")} of ${DATA.made}, from ${plural(machines.size, "machine")}. Rows of different machines never stand in one table of cost or accuracy.`,
+      `${plural(RECORDS.length, "record")} of ${DATA.made}, from ${plural(machines.size, "machine")}. Costs of different machines never stand in one table, and a gain is over rows that re-ranked the same lists.`,
     ),
     [...machines.values()].map((one) =>
       el(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.reporting import scaling
 from bench.reporting.comparing import comparisons
 from bench.reporting.numbers import percent, points
 from bench.reporting.queries import paired_ap
@@ -18,6 +19,7 @@ from bench.reporting.statistics import paired_difference
 from bench.reporting.web import comparison_payload, document, payload, thumbnails
 from bench.results import Record
 from tests.bench.reporting.examples import comparison
+from tests.bench.reporting.test_scaling import sweeps
 from tests.bench.reporting.web.conftest import listening
 from tests.bench.reporting.web.made_up import HOSTILE, pictures, report
 from tests.support import ROOT
@@ -234,6 +236,19 @@ def test_the_ceiling_says_what_the_order_and_what_the_shortlist_lost(opened: Ope
 def test_cost_comes_apart_into_roofline_and_memory(opened: Opened, path: Path) -> None:
     page = opened(path, "view=anatomy")
     assert page.locator("#roofline .point").count() == page.locator("#memory a").count() == len(SPENT)
+
+
+def test_growth_is_drawn_for_every_re_ranker_that_was_swept(opened: Opened, tmp_path: Path) -> None:
+    swept = sweeps()
+    (group,) = scaling.groups(swept)
+    page = opened(written(tmp_path, [*RECORDS, *swept]), "view=anatomy")
+    shown = [record for record in group.records if record.series.get("latency_median_ms")]
+    assert page.locator("#scaling a.line").count() == len(shown)
+    assert set(page.locator("#scaling .label").all_text_contents()) & {record.key.reranker for record in shown}
+    assert column(page, "name", "laws") == group.names
+    assert column(page, "latency", "laws")[0] == scaling.law_cell(group.records[0], scaling.LATENCY).value
+    page.select_option("#quantity", "memory")
+    assert "memory (MiB)" in page.locator("#scaling text.axis").all_text_contents()
 
 
 @pytest.mark.parametrize("view", VIEWS)
