@@ -23,6 +23,8 @@ from bench.results.record import Figure
 
 DASH = "–"
 LONGEST_NOTE = 300
+#: Sizes of type in LaTeX, and how many characters of them stand side by side on a page.
+_LATEX_SIZES = ((r"\small", 100), (r"\footnotesize", 108), (r"\scriptsize", math.inf))
 #: What a document must load for `Table.latex`.
 PACKAGES = r"\usepackage{booktabs}"
 _RAISED, _DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+"
@@ -105,7 +107,7 @@ class Table:
         return "\n\n".join(part for part in (grid, escaped(self.caption), remarks) if part) + "\n"
 
     def latex(self, label: str) -> str:
-        """A `table` of booktabs' rules with caption and label, footnotes and notes below it; ASCII for any engine.
+        """A `table*` of booktabs' rules with caption and label, footnotes and notes below it; ASCII for any engine.
 
         label: as in `\\ref`; what it may not hold becomes a hyphen. The first line, a comment, names what it needs.
         """
@@ -121,8 +123,8 @@ class Table:
         remarks = [*lettered, *(latex_escaped(note) for note in (*self.notes, *bold))]
         lines = [
             f"% needs {PACKAGES}",
-            r"\begin{table}[tbp]",
-            r"  \centering\small\setlength{\tabcolsep}{4pt}",
+            r"\begin{table*}[tbp]",
+            rf"  \centering{self._size()}\setlength{{\tabcolsep}}{{4pt}}",
             *([rf"  \caption{{{latex_escaped(self.caption)}}}"] if self.caption else []),
             rf"  \label{{{re.sub(r'[^A-Za-z0-9:.+-]+', '-', label)}}}",
             rf"  \begin{{tabular}}{{{''.join('l' if column.show is None else 'r' for column in self.columns)}}}",
@@ -135,9 +137,16 @@ class Table:
             *([r"  \par\smallskip", r"  {\footnotesize\raggedright"] if remarks else []),
             *(rf"  {remark}\par" for remark in remarks),
             *(["  }"] if remarks else []),
-            r"\end{table}",
+            r"\end{table*}",
         ]
         return "\n".join(lines) + "\n"
+
+    def _size(self) -> str:
+        """The size of type in which the widest row fits a page, judged by its characters."""
+        columns = [[plain(row[place], column) for row in self.rows] for place, column in enumerate(self.columns)]
+        longest = [max(map(len, [column.title, *texts])) for column, texts in zip(self.columns, columns, strict=True)]
+        width = sum(longest) + len(longest)
+        return next(size for size, most in _LATEX_SIZES if width <= most)
 
     def only(self, *titles: str) -> Table:
         """The columns of these titles, in this order; of several with one title the first. ValueError for others."""

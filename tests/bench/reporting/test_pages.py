@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +136,18 @@ def churn_record() -> Record:
         device="cpu",
     )
     return Record(key=key, status="failed", reason="timeout", provenance=provenance())
+
+
+def test_papers_compile_without_a_line_that_is_too_wide(tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex on this machine; test_tables checks the structure of LaTeX without one")
+    papers = {name: text for name, text in render(comparison()).items() if name.endswith(".tex")}
+    for name, text in papers.items():
+        (tmp_path / name).write_bytes(text)
+    inputs = "\n".join(rf"\input{{{name}}}\clearpage" for name in papers)
+    preamble = "\\documentclass[twocolumn]{article}\n\\usepackage{booktabs}\n\\usepackage[margin=2cm]{geometry}\n"
+    (tmp_path / "main.tex").write_text(f"{preamble}\\begin{{document}}\n{inputs}\n\\end{{document}}\n")
+    asked = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main.tex"]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and papers, done.stdout[-2000:]
+    assert not re.findall(r"Overfull \\hbox.*", done.stdout)

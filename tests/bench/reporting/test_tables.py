@@ -115,7 +115,7 @@ def test_code_spans_hold_back_ticks() -> None:
 
 #: All that our files may use: LaTeX's own, and booktabs' rules.
 KNOWN = r"""
-begin end caption label centering small footnotesize raggedright par smallskip setlength tabcolsep
+begin end caption label centering small footnotesize scriptsize raggedright par smallskip setlength tabcolsep
 toprule midrule bottomrule textbf underline mathbf textsuperscript texttt
 textbackslash textasciitilde textasciicircum textless textgreater textbar dots copyright & % $ # _ { } \
 ss ae AE oe OE o O l L i S c u v H r ` ' ^ ~ = . "
@@ -137,7 +137,7 @@ def check_latex(text: str) -> int:
     for line in lines:
         unknown = set(_COMMAND.findall(line)) - COMMANDS
         assert not unknown, f"undefined: {unknown}"
-        for begins, ends, name in re.findall(r"\\(?:(begin)|(end))\{(\w+)\}", line):
+        for begins, ends, name in re.findall(r"\\(?:(begin)|(end))\{(\w+\*?)\}", line):
             if begins:
                 open_now.append(name)
             assert begins or (ends and open_now.pop() == name), f"{name} ends what it did not begin"
@@ -164,7 +164,7 @@ def check_latex(text: str) -> int:
             depth += level
         assert depth >= 0, f"a brace closes nothing: {line}"
     assert depth == 0 and not open_now, f"left open: {depth} braces, {open_now}"
-    return text.count(r"\begin{table}")
+    return text.count(r"\begin{table*}")
 
 
 NASTY = 'a_b & 50 % $x$ #1 {y} ~ ^ \\ <z> | " ` -- -5 10⁻⁵ N² ± − → ≥ ≤ × µ ∗ é ü ø ß – … 中 [1] * \\input{x} % gone'
@@ -173,7 +173,7 @@ NASTY = 'a_b & 50 % $x$ #1 {y} ~ ^ \\ <z> | " ` -- -5 10⁻⁵ N² ± − → �
 def test_latex_is_known_to_the_letter() -> None:
     assert TABLE.latex("tab:one two") == (
         "% needs \\usepackage{booktabs}\n"
-        "\\begin{table}[tbp]\n"
+        "\\begin{table*}[tbp]\n"
         "  \\centering\\small\\setlength{\\tabcolsep}{4pt}\n"
         "  \\caption{mAP in percent}\n"
         "  \\label{tab:one-two}\n"
@@ -192,7 +192,7 @@ def test_latex_is_known_to_the_letter() -> None:
         "  \\textsuperscript{c}~no CUDA \\textbar{} device\\par\n"
         "  for all rows\\par\n"
         "  }\n"
-        "\\end{table}\n"
+        "\\end{table*}\n"
     )
     assert check_latex(TABLE.latex("tab:one two")) == 1
 
@@ -243,8 +243,8 @@ def test_text_for_latex(text: str, wanted: str) -> None:
         ("{}c &", "*c &"),
         ("{}c &", "$\\textbf{c$} &"),
         (" \\\\\n    \\bottomrule", "\n    \\bottomrule"),
-        ("\\end{tabular}", "\\end{table}"),
-        ("\\end{table}", ""),
+        ("\\end{tabular}", "\\end{table*}"),
+        ("\\end{table*}", ""),
         ("for all rows", "for & rows"),
         ("  \\label{tab:x}\n", "  \\label{tab:x}\\label{tab:x}\n"),
     ],
@@ -342,3 +342,13 @@ def test_footnotes_go_on_after_z() -> None:
     table = Table(columns=(Column("x"),), rows=tuple((missing(f"reason {n}"),) for n in range(28)))
     assert "\\textsuperscript{z}~reason 25\\par" in table.latex("x")
     assert "\\textsuperscript{ab}~reason 27\\par" in table.latex("x")
+
+
+def test_wide_rows_are_set_in_small_type() -> None:
+    def size(name: str) -> str:
+        (line,) = re.findall(r"\\centering\\(\w+)", Table(columns=(Column("name"),), rows=((Cell(name),),)).latex("a"))
+        return line
+
+    assert [size("x" * length) for length in (20, 98, 101, 106, 200)] == [
+        *("small", "small", "footnotesize", "footnotesize", "scriptsize")
+    ]
