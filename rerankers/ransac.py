@@ -72,6 +72,8 @@ class Ransac(Reranker):
         """threads: how many verify; None for as many as torch uses."""
         self.verification, self.threads = verification, threads
         self.query_locals = self.candidate_locals = verification.max_descriptors
+        if verification.method == "delg":
+            self.uncounted = "RANSAC runs in numpy, which no witness sees: not countable"
 
     def score(self, query: Features, candidates: Features) -> Tensor:
         """Inliers (k,) of each candidate, 0 without a transform. Reads local, xy and valid."""

@@ -130,7 +130,8 @@ def test_reads_only_the_strongest_descriptors(query, candidates):
 def test_says_why_it_is_not_counted(query, candidates):
     reranker = build("ransac")
     assert reranker.closed_form(query, candidates) is None
-    assert "not countable" in reranker.uncounted
+    assert reranker.uncounted == "RANSAC runs in OpenCV and stops early: not countable"
+    assert build("ransac:delg").uncounted == "RANSAC runs in numpy, which no witness sees: not countable"
     assert reranker.module() is None
 
 
