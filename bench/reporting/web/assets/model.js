@@ -51,20 +51,15 @@ COST_TABLES.forEach((table) => {
     `${table.candidates} candidates (machine ${table.fingerprint.slice(0, 6)})`;
 });
 
-// The cost table that knows most of a group's re-rankers.
+// The cost table that knows most of a group's re-rankers; of several the one with as many candidates as it re-ranks.
 function nearestCosts(group) {
-  let best = 0,
-    most = -1;
-  COST_TABLES.forEach((table, number) => {
-    const known = group
-      ? group.rows.filter((row) => table.byName.has(RECORDS[row.record].key.reranker)).length
+  const known = (table) =>
+    group
+      ? group.rows.filter((row) => table.byName.has(RECORDS[row.record].key.reranker)).length +
+        (table.candidates === group.shortlist ? 0.5 : 0)
       : table.rows.length;
-    if (known > most) {
-      best = number;
-      most = known;
-    }
-  });
-  return best;
+  const scores = COST_TABLES.map(known);
+  return Math.max(0, scores.indexOf(Math.max(...scores)));
 }
 
 // One row a re-ranker: its accuracy in `group`, its cost in `table`, either of which may be missing.
