@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import webbrowser
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -70,17 +71,17 @@ def main(
     if compare is not None:
         page = compared(*compare, out)
     else:
-        page = reported(records, out, folders_of(images or []), data_root, cache, shown=serve)
+        page = reported(records, out, folders_of(images or []), data_root, cache, as_it_is=serve)
     if serve:
         shown(page, port)
 
 
 def reported(
-    records: Path, out: Path, folders: Mapping[str, Path], data_root: Path, cache: Path | None, *, shown: bool
+    records: Path, out: Path, folders: Mapping[str, Path], data_root: Path, cache: Path | None, *, as_it_is: bool
 ) -> Path:
-    """Writes the report of all records; its page. shown: whether a report that is there already would do."""
+    """Writes the report of all records; its page. as_it_is: whether one that is there already does, without records."""
     stored = list(ResultStore(records))
-    if not stored and shown and (out / PAGE).is_file():
+    if not stored and as_it_is and (out / PAGE).is_file():
         log.info("no records in %s: showing the report in %s as it is", records, out)
         return out / PAGE
     if not stored:
@@ -161,9 +162,15 @@ def shown(page: Path, port: int) -> None:
     serving = server(page.parent, port)
     address = f"http://{LOOPBACK}:{serving.server_port}/{page.name}"
     console.print(f"{address} (this machine only; Ctrl-C ends it)", markup=False, highlight=False)
-    webbrowser.open(address)
+    if _has_screen():
+        webbrowser.open(address)
     with serving, suppress(KeyboardInterrupt):
         serving.serve_forever()
+
+
+def _has_screen() -> bool:
+    """Without one, what opens would be a browser for text, in this terminal."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 if __name__ == "__main__":

@@ -177,6 +177,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Served], list[str]]:
 
     monkeypatch.setattr(report, "server", start)
     monkeypatch.setattr(report.webbrowser, "open", addresses.append)
+    monkeypatch.setenv("DISPLAY", ":0")
     return servers, addresses
 
 
@@ -199,6 +200,20 @@ def test_without_records_the_report_that_is_there_is_served(
     assert served[1] == ["http://127.0.0.1:4711/index.html"]
     assert (tmp_path / "out" / "index.html").read_text() == "as it was"
     assert call(monkeypatch, "--records", tmp_path / "none", "--out", tmp_path / "elsewhere", "--serve") == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there always is a screen")
+def test_without_a_screen_no_browser_takes_the_terminal(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    served: tuple[list[Served], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    records = fill(tmp_path / "records", cost_record())
+    assert call(monkeypatch, "--records", records, "--out", tmp_path / "out", "--serve") == 0
+    assert served[1] == [] and "http://127.0.0.1:4711/index.html" in capsys.readouterr().err
 
 
 def test_a_comparison_is_served_too(
