@@ -59,7 +59,7 @@ def main(session: nox.Session) -> None:
     bench(session, "profile", "--protocol", "quick")
     session.log("2 of 3: what a re-ranker of every family earns on the embedded data, re-ranking the first 100")
     bench(session, "accuracy", "--shortlist", "100", "--rerankers", EVALUATED)
-    session.log("3 of 3: tables and plots")
+    session.log("3 of 3: the page, tables and plots")
     bench(session, "report")
 
 

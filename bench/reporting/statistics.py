@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,9 +49,14 @@ def paired_difference(
     first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     if first.ndim != 1 or first.shape != second.shape or len(first) < 2:
         raise ValueError(f"two equal rows of at least 2 queries are wanted, not {first.shape} and {second.shape}")
-    gains = second - first
-    if not np.isfinite(gains).all():
+    if not np.isfinite(first - second).all():
         raise ValueError("a query without a value cannot be compared")
+    return _difference(first.tobytes(), second.tobytes(), resamples, seed)
+
+
+@lru_cache(maxsize=4096)  # tables, plots and the page of one report ask for the same pairs
+def _difference(before: bytes, after: bytes, resamples: int, seed: int) -> Difference:
+    gains = np.frombuffer(after) - np.frombuffer(before)
     above, below = int((gains > SAME).sum()), int((gains < -SAME).sum())
     low, high = _interval(gains, resamples, seed)
     return Difference(

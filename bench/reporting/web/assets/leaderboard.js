@@ -43,7 +43,8 @@ function leaderboard(view) {
       cell: (row) => {
         const found = accuracy(row, one.figure);
         const cell = figureCell(found, percent);
-        if (row.trained && found.value === best.get(one.name)) cell.classList.add("best");
+        // a tie in what is printed is a tie, as in the tables
+        if (row.trained && found.value !== undefined && percent(found.value) === percent(best.get(one.name))) cell.classList.add("best");
         return cell;
       },
     })),
