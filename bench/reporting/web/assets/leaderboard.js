@@ -44,7 +44,8 @@ function leaderboard(view) {
         const found = accuracy(row, one.figure);
         const cell = figureCell(found, percent);
         // a tie in what is printed is a tie, as in the tables
-        if (row.trained && found.value !== undefined && percent(found.value) === percent(best.get(one.name))) cell.classList.add("best");
+        if (row.trained && found.value !== undefined && percent(found.value) === percent(best.get(one.name)))
+          cell.classList.add("best");
         return cell;
       },
     })),

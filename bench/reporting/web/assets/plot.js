@@ -35,7 +35,7 @@ function scale(low, high, from, to, log) {
   return Object.assign(found, { ticks: [...(zero ? [0] : []), ...logTicks(least, high)], low, high });
 }
 
-function niceTicks(low, high, count = 5) {
+function niceTicks(low, high, count = 8) {
   const rough = (high - low) / count || 1,
     power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough);

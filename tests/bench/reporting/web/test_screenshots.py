@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 #: Name -> the address of the view, and how it is looked at.
 PICTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "leaderboard": ("view=leaderboard", {"height": 820}),
+    "leaderboard": ("view=leaderboard", {"width": 1480, "height": 860}),
     "tradeoff": ("view=tradeoff", {"height": 900}),
     "queries": ("view=queries&query=5", {"height": 1420}),
     "ceiling": ("view=ceiling", {"height": 900}),
