@@ -85,8 +85,8 @@ CAUTION = (
 #: Share of a cell that the harness is meant to stay below.
 AIM = 0.1
 BEYOND = (
-    "faster than the matrix product that was timed beside it, which is no bound for it then: convolutions, for one, "
-    "may run in another library, with wider instructions of the processor"
+    "faster than the matrix product that was timed beside it, which is no bound for it then: the product met a slow "
+    "moment of a shared machine, or the work runs in another library with wider instructions, as convolutions may"
 )
 #: More involuntary switches per second of processor time, or more time stolen, make a cell noisy: bench.measure.clock.
 NOISY = "noisy"
