@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 from bench.reporting import provenance
@@ -43,9 +42,6 @@ NAMED = 5
 _KEY = ("reranker", "dataset", "descriptors", "shortlist", "policy", "read", "device", "dtype", "candidates", "inputs")
 _FOUND = ("difference", "low", "high", "p_value", "better", "worse", "equal", "ratio", "judgement")
 _SIDE = ("weights", "dataset_sha256", "status", "commit", "code_sha256", "fingerprint", "threads", "seed")
-
-#: Tables, notes and sheet ask for the same differences.
-_tested = lru_cache(maxsize=4096)(paired_difference)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +125,10 @@ def _earned(pair: Pair, measure: str) -> Found:
     before, after = (one.series[name] for one in pair.known.values())
     if [value is None for value in before] != [value is None for value in after]:
         return "not evaluated on the same queries"
-    known = [tuple(value for value in side if value is not None) for side in (before, after)]
+    known = [[value for value in side if value is not None] for side in (before, after)]
     if len(known[0]) < 2:
         return "fewer than two queries have positives"
-    found = _tested(*known)
+    found = paired_difference(*known)
     tested = {"difference": found.mean, "low": found.low, "high": found.high, "p_value": found.p_value}
     return tested | {"better": found.above, "worse": found.below, "equal": found.equal}
 
@@ -195,8 +191,7 @@ def _first_stage(setting: Setting) -> tuple[str, ...]:
 
 
 def _lists_sha256(record: Record) -> str | None:
-    # Records of earlier versions keep no lists.
-    return getattr(getattr(record, "lists", None), "first_stage_sha256", None)
+    return None if record.lists is None else record.lists.first_stage_sha256
 
 
 def _cost(setting: Setting, names: Names) -> Comparison:

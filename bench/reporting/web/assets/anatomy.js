@@ -88,15 +88,9 @@ function roofline(table) {
     "section",
     {},
     el("h3", {}, "Roofline"),
-    el(
-      "figure",
-      {},
+    captioned(
       frame.svg,
-      el(
-        "figcaption",
-        { class: "quiet" },
-        "No program of these FLOPs and bytes runs above the line: bytes are the least there can be, each weight, input and score once; both rates were measured in the same processes (medians). A convolution may lie above the product that was timed beside it, in another library.",
-      ),
+      "No program of these FLOPs and bytes runs above the line: bytes are the least there can be, each weight, input and score once; both rates were measured in the same processes (medians). A convolution may lie above the product that was timed beside it, in another library.",
     ),
     absent.length ? el("p", { class: "quiet" }, `Not drawn: ${absent.join("; ")}.`) : null,
   );
@@ -306,16 +300,7 @@ function scalingView() {
     {},
     el("h3", {}, "Growth"),
     choices,
-    el(
-      "figure",
-      {},
-      frame.svg,
-      el(
-        "figcaption",
-        { class: "quiet" },
-        `${sweep.form} Points were measured, lines are the fitted laws, diamonds have left them.`,
-      ),
-    ),
+    captioned(frame.svg, `${sweep.form} Points were measured, lines are the fitted laws, diamonds have left them.`),
     sortable({
       id: "laws",
       caption: sweep.title,

@@ -15,6 +15,15 @@ function leaderboard(view) {
   );
   const accuracy = (row, name) => figureOf(row.accuracy, name, NO_ACCURACY);
   const costs = (row, name) => figureOf(row.cost, name, costReason(row));
+  const costColumn = (key, title, figure, show, hint) => ({
+    key,
+    title,
+    hint,
+    numeric: true,
+    lowFirst: true,
+    value: (row) => costs(row, figure).value,
+    cell: (row) => figureCell(costs(row, figure), (value) => show(value, row)),
+  });
   const columns = [
     {
       key: "name",
@@ -61,42 +70,16 @@ function leaderboard(view) {
           },
         ]
       : []),
-    {
-      key: "parameters",
-      title: "params (M)",
-      numeric: true,
-      lowFirst: true,
-      value: (row) => costs(row, "parameters").value,
-      cell: (row) => figureCell(costs(row, "parameters"), millions),
-    },
-    {
-      key: "flops",
-      title: "GFLOP",
-      numeric: true,
-      lowFirst: true,
-      hint: "executed; a multiply-add is 2",
-      value: (row) => costs(row, "gflops_executed").value,
-      cell: (row) => figureCell(costs(row, "gflops_executed"), significant),
-    },
-    {
-      key: "latency",
-      title: "latency (ms)",
-      numeric: true,
-      lowFirst: true,
-      hint: "mean ± standard deviation of the measured runs of one process",
-      value: (row) => costs(row, "latency_mean_ms").value,
-      cell: (row) =>
-        figureCell(costs(row, "latency_mean_ms"), (mean) => plusMinus(mean, costs(row, "latency_std_ms").value)),
-    },
-    {
-      key: "memory",
-      title: "memory (MiB)",
-      numeric: true,
-      lowFirst: true,
-      hint: "peak resident set over the baseline",
-      value: (row) => costs(row, "delta_rss_bytes").value,
-      cell: (row) => figureCell(costs(row, "delta_rss_bytes"), mebibytes),
-    },
+    costColumn("parameters", "params (M)", "parameters", millions),
+    costColumn("flops", "GFLOP", "gflops_executed", (value) => significant(value), "executed; a multiply-add is 2"),
+    costColumn(
+      "latency",
+      "latency (ms)",
+      "latency_mean_ms",
+      (mean, row) => plusMinus(mean, costs(row, "latency_std_ms").value),
+      "mean ± standard deviation of the measured runs of one process",
+    ),
+    costColumn("memory", "memory (MiB)", "delta_rss_bytes", mebibytes, "peak resident set over the baseline"),
   ];
   const fallback = measure ? `-${measure.name}` : "latency";
   const wanted = parsedOrder(state.get("sort", fallback));

@@ -159,6 +159,8 @@ function placeLabels(frame, points) {
   return found;
 }
 
+const captioned = (drawn, text) => el("figure", {}, drawn, el("figcaption", { class: "quiet" }, text));
+
 function legend(kinds) {
   return el(
     "p",

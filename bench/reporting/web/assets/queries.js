@@ -51,15 +51,9 @@ function queriesView(view) {
           el(
             "div",
             { class: "beside" },
-            el(
-              "figure",
-              {},
+            captioned(
               queryPlot(details),
-              el(
-                "figcaption",
-                { class: "quiet" },
-                "A dot is a query, coloured by who serves it better; the cross is the mean. Choose a dot or a row.",
-              ),
+              "A dot is a query, coloured by who serves it better; the cross is the mean. Choose a dot or a row.",
             ),
             queryTable(details),
           ),

@@ -189,14 +189,8 @@ function tradeoffPlot(points, front, cheapest, cost, measure) {
       })),
     ),
   ]);
-  return el(
-    "figure",
-    {},
+  return captioned(
     frame.svg,
-    el(
-      "figcaption",
-      { class: "quiet" },
-      "The line is the Pareto front: nothing to its upper left. Grey methods are dominated. The ring is the cheapest within one point of the best. A cost of 0 stands at the left edge.",
-    ),
+    "The line is the Pareto front: nothing to its upper left. Grey methods are dominated. The ring is the cheapest within one point of the best. A cost of 0 stands at the left edge.",
   );
 }
