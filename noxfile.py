@@ -125,6 +125,18 @@ def web(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Kills, full disks, broken workers and load, as often as the docs say: hours; arguments go to pytest."""
+    pytest(session, "tests/faults", "tests/load", "--thorough", "--timeout", "0")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Bad bytes for every reader, and what no score may depend on, as often as the docs say; arguments go to pytest."""
+    pytest(session, "tests/fuzz", "tests/rerankers/test_metamorphic.py", "--thorough", "--timeout", "0")
+
+
+@nox.session
 def parity(session: nox.Session) -> None:
     """Every reference case in the repository; arguments name other folders."""
     bench(session, "parity", *(session.posargs or sorted(map(str, (ROOT / "tests" / "golden").iterdir()))))
