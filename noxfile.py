@@ -6,9 +6,12 @@ All sessions share one environment, .nox/suite: torch is large, and is installed
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -24,28 +27,59 @@ EVALUATED = (
     "none,sg-rerank,ransac,chamfer:rootsift,elvis:micro,ames:micro,rrt:micro,r2former:micro,cvnet:micro,locore:micro,"
     "sg-rerank+then+locore:micro"
 )
-INSTALLED_FROM = ("pyproject.toml", "constraints.txt")
-
-
+#: Versions and hashes of files, one file an environment: `nox -s lock` writes them.
+REQUIREMENTS = ROOT / "requirements"
+CONSTRAINTS = ROOT / "constraints.txt"
+INSTALLED_FROM = (ROOT / "pyproject.toml", *(REQUIREMENTS / f"{name}.txt" for name in ("build", "suite", "torch")))
 #: What `nox -s web` looks for; Debian's package is the first of them.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def suite(session: nox.Session) -> str:
     """The interpreter of the shared environment, made or brought up to date first."""
-    wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in INSTALLED_FROM)).hexdigest()
-    python = SUITE / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    stamp = SUITE / "installed"
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in INSTALLED_FROM)).hexdigest()
+    python, stamp = interpreter(SUITE), SUITE / "installed"
     if not stamp.exists() or stamp.read_text() != wanted:
         session.log(f"installing into {SUITE.relative_to(ROOT)} (once; a few minutes)")
         stamp.unlink(missing_ok=True)
         venv.create(SUITE, with_pip=True, clear=not python.exists())
-        install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
-        # torch first, so that what depends on it builds and resolves against the pinned one
-        session.run(*install, "torch", external=True)
-        session.run(*install, "--editable", f"{ROOT}[test,lint]", external=True)
+        locked(session, python, "build")
+        locked(session, python, "suite")
+        if os.environ.get("RERANK_TORCH") == "hashed":
+            locked(session, python, "torch")
+        else:  # builds for CPU, CUDA and ROCm are other files of one version: the one that pip is set up to find
+            pip(session, python, "install", "--constraint", str(CONSTRAINTS), "torch")
+        pip(session, python, "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+        pip(session, python, "check")
         stamp.write_text(wanted)
     return str(python)
+
+
+def tool(session: nox.Session, name: str) -> str:
+    """The interpreter of an environment of its own, for what shall not stand beside the suite."""
+    folder, listed = ROOT / ".nox" / name, REQUIREMENTS / f"{name}.txt"
+    python, stamp = interpreter(folder), folder / "installed"
+    if not stamp.exists() or stamp.read_bytes() != listed.read_bytes():
+        venv.create(folder, with_pip=True, clear=True)
+        locked(session, python, name)
+        stamp.write_bytes(listed.read_bytes())
+    return str(python)
+
+
+def interpreter(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def locked(session: nox.Session, python: Path | str, name: str) -> None:
+    """Installs what a file in requirements/ lists, by hash; nothing that it does not list, not even to build."""
+    options = ("--require-hashes", "--no-deps", "--no-build-isolation")
+    pip(session, python, "install", *options, "--requirement", str(REQUIREMENTS / f"{name}.txt"))
+
+
+def pip(session: nox.Session, python: Path | str, *arguments: str) -> None:
+    # DeepSpeed is built from source, and needs no operators of its own here: without, it needs no torch to be built
+    env = {**os.environ, "DS_BUILD_OPS": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    session.run(str(python), "-m", "pip", "--quiet", *arguments, external=True, env=env)
 
 
 def bench(session: nox.Session, command: str, *arguments: str) -> None:
@@ -112,8 +146,7 @@ def benchmarks(session: nox.Session) -> None:
 def web(session: nox.Session) -> None:
     """The report's page in a browser, and its pictures in the docs; installs Debian's chromium if need be."""
     python = suite(session)
-    constrained = ("--quiet", "--constraint", str(ROOT / "constraints.txt"))
-    session.run(python, "-m", "pip", "install", *constrained, "--editable", f"{ROOT}[test,web]", external=True)
+    locked(session, python, "web")
     if "CHROMIUM" not in os.environ and not any(map(shutil.which, BROWSERS)):
         if shutil.which("apt-get") is None:
             session.error("no chromium and no apt-get: install a Chromium, and name it in $CHROMIUM if it is elsewhere")
@@ -151,11 +184,84 @@ def lint(session: nox.Session) -> None:
     session.run(python, "-m", "mypy", external=True)
 
 
-def pytest(session: nox.Session, *arguments: str) -> None:
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The tests, and which lines of rerankers/ and bench/ they run, commands apart; pyproject.toml says the least."""
+    python = suite(session)
+    session.run(python, "-m", "coverage", "erase", external=True)
+    pytest(session, module=("coverage", "run", "-m", "pytest"))
+    session.run(python, "-m", "coverage", "combine", "--quiet", external=True)
+    session.run(python, "-m", "coverage", "report", external=True)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pins and hashes what pyproject.toml asks for, keeping what is pinned; `-- --upgrade` takes what is newest."""
+    groups = sorted(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["dependency-groups"])
+    every = ("--all-extras", *(word for group in groups for word in ("--group", group)))
+    hashed = ("--generate-hashes", "--constraint", CONSTRAINTS.name)
+    own = ("--extra", "test", "--extra", "lint", "--no-emit-package", "torch")
+    session.chdir(ROOT)
+    # --no-config: with the libraries of builds for CUDA, which pyproject.toml leaves out for the suite
+    compiled(session, CONSTRAINTS.name, "pyproject.toml", "--no-config", *every, *session.posargs)
+    compiled(session, "requirements/suite.txt", "pyproject.toml", *hashed, *own)
+    for group in groups:
+        compiled(session, f"requirements/{group}.txt", "--no-config", *hashed, "--group", group)
+
+
+def compiled(session: nox.Session, output: str, *arguments: str) -> None:
+    """Writes versions, and hashes, for every platform and every Python from 3.11 on."""
+    options = ("--quiet", "--universal", "--python-version", "3.11", "--no-annotate")
+    head = ("--custom-compile-command", "nox -s lock")
+    uv = (tool(session, "lock"), "-m", "uv", "pip", "compile")
+    session.run(*uv, *options, *head, *arguments, "--output-file", output, external=True)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known holes in what is pinned, by the package index's own service; arguments go to pip-audit."""
+    found = ROOT / ".nox" / "audit" / "found.json"
+    ask = (tool(session, "audit"), "-m", "pip_audit", "--requirement", str(CONSTRAINTS), "--disable-pip", "--no-deps")
+    form = ("--progress-spinner", "off", "--format", "json", "--output", str(found))
+    found.unlink(missing_ok=True)
+    said = session.run(*ask, *form, *session.posargs, external=True, silent=True, success_codes=(0, 1))
+    if not found.exists():
+        session.error(f"nobody could be asked, so nothing is known: {str(said).strip().splitlines()[-1]}")
+    asked = json.loads(found.read_text(encoding="utf8"))["dependencies"]
+    unknown = [one["name"] for one in asked if "skip_reason" in one]
+    holes = [(one, hole) for one in asked for hole in one.get("vulns", ())]
+    for one, hole in holes:
+        session.warn(
+            f"{one['name']} {one['version']}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'none'}"
+        )
+    if unknown:
+        session.error(
+            f"the service says nothing of {len(unknown)} of {len(asked)} packages ({', '.join(unknown[:3])}, ...): "
+            "that of a mirror may know none. Run it where the package index itself can be reached."
+        )
+    if holes:
+        session.error(f"{len(holes)} known holes; {len(asked)} packages were asked about")
+    session.log(f"no known hole in {len(asked)} packages")
+
+
+@nox.session
+def licences(session: nox.Session) -> None:
+    """Writes docs/licences.md; fails on a licence that pyproject.toml does not allow."""
+    listed = (REQUIREMENTS / "suite.txt").read_text(encoding="utf8")
+    names = sorted({"torch", *re.findall(r"^([\w-]+)==", listed, re.MULTILINE)})
+    session.chdir(ROOT)
+    ask = (tool(session, "licences"), "-m", "piplicenses", "--python", suite(session))
+    table = session.run(*ask, "--with-system", "--packages", *names, external=True, silent=True)
+    page = ROOT / "docs" / "licences.md"
+    head = page.read_text(encoding="utf8").partition("\n|")[0]
+    page.write_text(f"{head}\n{str(table).strip()}\n", encoding="utf8")
+
+
+def pytest(session: nox.Session, *arguments: str, module: tuple[str, ...] = ("pytest",)) -> None:
     session.run(
         suite(session),
         "-m",
-        "pytest",
+        *module,
         *arguments,
         *session.posargs,
         external=True,

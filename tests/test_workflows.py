@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -37,8 +38,8 @@ def sessions() -> set[str]:
     return {name or function for name, function in found}
 
 
-def test_there_are_two():
-    assert [path.name for path in WORKFLOWS] == ["check.yml", "tests.yml"]
+def test_there_are_three():
+    assert [path.name for path in WORKFLOWS] == ["check.yml", "tests.yml", "weekly.yml"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -58,7 +59,7 @@ class TestWorkflow:
 
     def test_pull_requests_run_without_secrets(self, path):
         triggers = workflow(path)[True]  # YAML 1.1 reads the key `on` as a truth value
-        assert "pull_request" in triggers and "pull_request_target" not in triggers
+        assert ("pull_request" in triggers) == (path.name != "weekly.yml") and "pull_request_target" not in triggers
         assert "secrets." not in path.read_text(encoding="utf8")
 
     def test_actions_are_pinned_to_a_version(self, path):
@@ -67,7 +68,10 @@ class TestWorkflow:
 
     def test_the_sessions_exist(self, path):
         named = re.findall(r"nox -s ([\w-]+)", "\n".join(scripts(path)))
-        assert set(named) <= sessions()
+        listed = [
+            job.get("strategy", {}).get("matrix", {}).get("session", []) for job in workflow(path)["jobs"].values()
+        ]
+        assert {*named, *chain(*listed)} <= sessions()
 
     def test_the_files_exist(self, path):
         named = re.findall(r"(?m)^\s*(\.?[\w/]*\.ci/\w+)", "\n".join(scripts(path)))
