@@ -18,7 +18,7 @@ from bench.earn import EarnTask
 from bench.errors import BenchError
 from bench.ground import Ground, Setting, checkpoints_of, wanted
 from bench.measure import this_machine
-from bench.places import DATA_ROOT, DEFAULT_RECORDS, cache_folder, records_folder
+from bench.places import DATA_ROOT, DEFAULT_RECORDS, cache_folder, records_folder, unfinished
 from bench.prepare import Descriptors
 from bench.processes import Crew, joined, share_of_cores
 from bench.protocols import Policy
@@ -60,6 +60,7 @@ class Request:
     work: Path
     timeout_s: float
     crew: Crew
+    memory_gib: float | None = None
 
     def cell(self, spec: Spec, read: int | None) -> Cell:
         key = AccuracyKey(
@@ -69,24 +70,33 @@ class Request:
             weights=self.setting.weights(spec),
             read=read if any(variant_of(part).inputs.local_dim for part in spec.parts) else None,
         )
-        return Cell(key, lambda: self.earn(spec, key))
+        return Cell(key, lambda: self.earn(spec, key), discard=lambda: self.shards(key).discard())
+
+    def shards(self, key: AccuracyKey) -> Shards:
+        """The journals of a cell."""
+        heading = f"{key.model_dump_json()} {code_sha256()} {self.setting.surroundings.seed}"
+        return Shards(self.crew, self.work, hashlib.sha256(heading.encode()).hexdigest()[:16], heading)
 
     def earn(self, spec: Spec, key: AccuracyKey) -> CellResult:
         """Runs one cell: its queries over all processes of the crew, each in a process of its own; then evaluates."""
-        ground, seed = self.ground(spec), self.setting.surroundings.seed
-        heading = f"{key.model_dump_json()} {code_sha256()} {seed}"
-        stem = hashlib.sha256(heading.encode()).hexdigest()[:16]
-        shards = Shards(self.crew, self.work, stem, heading)
+        ground, shards = self.ground(spec), self.shards(key)
         title = str(spec) if key.read is None else f"{spec}, {key.read} descriptors"
 
         def run(journal: Path, queries: list[int] | None) -> dict[str, Any]:
             first_stage = str(spec) == str(parse(FIRST_STAGE))
             task = EarnTask(
-                asdict(ground), str(self.policy), str(journal), heading, key.read, queries, ceilings=first_stage
+                asdict(ground), str(self.policy), str(journal), shards.heading, key.read, queries, ceilings=first_stage
             )
             threads = self.setting.surroundings.threads
             shown = title if self.crew.first else None
-            return isolated("bench.earn:run", asdict(task), threads=threads, timeout_s=self.timeout_s, title=shown)
+            return isolated(
+                "bench.earn:run",
+                asdict(task),
+                threads=threads,
+                timeout_s=self.timeout_s,
+                memory_gib=self.memory_gib,
+                title=shown,
+            )
 
         if self.crew.count > 1:
             shards.run(len(self.setting.prepared.dataset.truth.queries), run)
@@ -95,7 +105,6 @@ class Request:
         if not self.crew.first:
             return CellResult({})
         found = run(shards.first_journal, None)
-        shards.discard()
         notes = ["random weights: the accuracy of this row means nothing"] if key.weights == "random" else []
         ceilings = {
             name: Figure(reason=value) if isinstance(value, str) else earned({name: value})[name]
@@ -144,6 +153,7 @@ def main(
     threads: options.Threads = None,
     seed: options.Seed = 0,
     timeout: options.Timeout = 3600,
+    memory_limit: options.MemoryLimit = None,
     again: options.Again = False,
 ) -> None:
     """Re-ranks the shortlist of every query with every re-ranker, evaluates the lists, and keeps a record of each.
@@ -172,7 +182,7 @@ def main(
                 searches=crew.first,
             )
         check_policy(policy, setting.prepared.dataset)
-        request = Request(setting, policy, folder / "unfinished", timeout, crew)
+        request = Request(setting, policy, unfinished(folder, records), timeout, crew, memory_limit)
         cells = {cell.key: cell for spec in specs for length in lengths for cell in [request.cell(spec, length)]}
         found = run_cells(list(cells.values()), store, surroundings, again=again, crew=crew)
     if crew.first:

@@ -175,7 +175,7 @@ def _compiled() -> Iterator[list[str]]:
         yield seen
     finally:
         sys.setprofile(before)
-        threading.setprofile(None)  # type: ignore[arg-type]  # what it was at the start of the program
+        threading.setprofile(None)  # what it was at the start of the program
 
 
 def _compiled_name(function: Any) -> str | None:

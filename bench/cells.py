@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.console import progress
 from bench.errors import BenchError
-from bench.measure.process import Outcome, run_isolated
+from bench.measure.process import GIB, Outcome, run_isolated
 from bench.places import RECORDS_OF_RECORD
 from bench.processes import Crew
 from bench.provenance import Surroundings
@@ -54,6 +54,8 @@ class Cell:
     enough: Callable[[Record], bool] = lambda record: True
     #: Seconds that this cell may take, judged by an earlier record of it, on whatever machine.
     expected_s: Callable[[Record], float] = lambda record: record.provenance.wall_s
+    #: Removes what was kept for going on, once the record is on the disk.
+    discard: Callable[[], None] = lambda: None
 
 
 def run_cells(
@@ -66,8 +68,16 @@ def run_cells(
 ) -> list[Record]:
     """The records of all cells; those that finished earlier with this code on this machine are not run `again`.
 
-    crew: processes that run the same cells together; process 0 decides, and keeps the records.
+    crew: processes that run the same cells together; process 0 decides, and keeps the records. A run that meets another
+    one in the same store waits for its end.
     """
+    with crew.alone(store.lock, f"records in {store.folder}"):
+        return _run_cells(cells, store, surroundings, again=again, crew=crew)
+
+
+def _run_cells(
+    cells: Sequence[Cell], store: ResultStore, surroundings: Surroundings, *, again: bool, crew: Crew
+) -> list[Record]:
     now = surroundings.provenance(started_at=datetime.now(UTC), wall_s=0)
     timetable = Timetable([_expected_s(cell, store) for cell in cells])
     records = []
@@ -79,12 +89,15 @@ def run_cells(
             log.info("%s: kept from %s", title, kept.provenance.started_at)
             records.append(kept)
             timetable.note(number - 1, 0)
+            cell.discard()  # where the last run ended just before
             continue
         log.info("%s: running%s", title, spoken(timetable.left_s()))
         record = _run(cell, surroundings)
         timetable.note(number - 1, record.provenance.wall_s)
         if crew.first:
             store.put(record)
+        if record.status == "ok":
+            cell.discard()
         records.append(record)
         log.info(
             "%s: %s%s (%.1f s)",
@@ -131,17 +144,24 @@ def _run(cell: Cell, surroundings: Surroundings) -> Record:
 
 
 def isolated(
-    target: str, payload: dict[str, Any], *, threads: int, timeout_s: float, title: str | None = None
+    target: str,
+    payload: dict[str, Any],
+    *,
+    threads: int,
+    timeout_s: float,
+    memory_gib: float | None = None,
+    title: str | None = None,
 ) -> dict[str, Any]:
     """What `target` ("module:function") returns for `payload` in a process of its own; CellFailed when it does not.
 
-    title: what its progress is shown under; None shows none.
+    memory_gib: what it may allocate; see `run_isolated`. title: what its progress is shown under; None shows none.
     """
     with nullcontext() if title is None else progress(title) as shown:
         outcome: Outcome = run_isolated(
             target,
             payload,
             timeout_s=timeout_s,
+            memory_limit_bytes=None if memory_gib is None else int(memory_gib * GIB),
             threads=threads,
             on_progress=None if shown is None else lambda done, total, text: shown(done, total),
         )

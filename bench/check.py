@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +20,10 @@ from bench.gate.duels import DuelPlan
 from bench.gate.earning import Earning
 from bench.gate.verdicts import FINE, MISSING, exit_code
 from bench.measure import this_machine
+from bench.others import alone
 from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
 from bench.prepare import Descriptors
-from bench.provenance import ROOT, Surroundings, command_line
+from bench.provenance import ROOT, Start, Surroundings, command_line
 from bench.reporting import noise as noise_pages
 from bench.reporting import verdicts as reporting
 from bench.results import Record, ResultStore
@@ -68,54 +68,56 @@ def main(
     3 missing cells."""
     if update and against is not None:
         raise BenchError("--update with --against", wanted="one of them", cure="A baseline is made without --against.")
-    started_at = datetime.now(UTC)
+    start = Start()
     used = threads or max(1, this_machine().cores // 2)  # what else runs finds a core
     surroundings = Surroundings(used, seed, command_line("bench.check"))
     folder, store, stored = cache_folder(cache), ResultStore(records_folder(records)), ResultStore(baselines)
-    base = baseline_of(stored)
-    plan = DuelPlan(cells_of(rerankers, base, candidates=candidates, seed=seed), surroundings.threads, timeout)
-    code = FINE
-    if calibrate:
-        found = calibration(plan, duels_in_all, duels=duels, cache=folder, surroundings=surroundings)
-        keep(found, store, *((stored,) if update else ()))
-        code = FINE if len(found.records) == len(plan.cells) else MISSING
-    noise = known_noise(plan, (store, stored), surroundings, duels=duels)
-    if power:
-        keep(measured_power(plan, power, noise, duels=duels, cache=folder, surroundings=surroundings), store)
-    if (calibrate or power) and against is None:
+    with alone(folder / "unfinished" / "check.lock", f"comparisons of code by way of {folder}"):
+        base = baseline_of(stored)
+        plan = DuelPlan(cells_of(rerankers, base, candidates=candidates, seed=seed), surroundings.threads, timeout)
+        code = FINE
+        if calibrate:
+            found = calibration(plan, duels_in_all, duels=duels, cache=folder, surroundings=surroundings)
+            keep(found, store, *((stored,) if update else ()))
+            code = FINE if len(found.records) == len(plan.cells) else MISSING
+        noise = known_noise(plan, (store, stored), surroundings, duels=duels)
+        if power:
+            keep(measured_power(plan, power, noise, duels=duels, cache=folder, surroundings=surroundings), store)
+        if (calibrate or power) and against is None:
+            raise typer.Exit(code)
+
+        def earning() -> Earning:
+            described = Descriptors(locals=local_descriptors, training=training)
+            return Earning.make(described, cache=folder, surroundings=surroundings, timeout_s=timeout)
+
+        gate = Gate(plan, duels, surroundings, folder, noise, earning)
+        fresh: list[Record] = []
+        if against is not None:
+            outcome = gate.against(against)
+        elif base or update:
+            fresh = gate.fresh()
+            asked = [record for record in base if not rerankers or record.key.reranker in gate.rerankers]
+            outcome = gate.stored(asked, fresh, baselines)
+        else:
+            raise BenchError(
+                f"no baseline in {baselines}",
+                wanted="records of an earlier run",
+                cure="Store one by `python -m bench.check --update`, or compare with a revision by --against REV.",
+            )
+        code = publish(outcome, surroundings, duels, start, summary=summary, junit=junit, json=json)
+        if update:
+            failed = renew(stored, fresh)
+            log.info("%d records stored in %s", len(fresh) - len(failed), baselines)
+            code = MISSING if failed else FINE
         raise typer.Exit(code)
-
-    def earning() -> Earning:
-        described = Descriptors(locals=local_descriptors, training=training)
-        return Earning.make(described, cache=folder, surroundings=surroundings, timeout_s=timeout)
-
-    gate = Gate(plan, duels, surroundings, folder, noise, earning)
-    fresh: list[Record] = []
-    if against is not None:
-        outcome = gate.against(against)
-    elif base or update:
-        fresh = gate.fresh()
-        asked = [record for record in base if not rerankers or record.key.reranker in gate.rerankers]
-        outcome = gate.stored(asked, fresh, baselines)
-    else:
-        raise BenchError(
-            f"no baseline in {baselines}",
-            wanted="records of an earlier run",
-            cure="Store one by `python -m bench.check --update`, or compare with a revision by --against REV.",
-        )
-    code = publish(outcome, surroundings, duels, started_at, summary=summary, junit=junit, json=json)
-    if update:
-        failed = renew(stored, fresh)
-        log.info("%d records stored in %s", len(fresh) - len(failed), baselines)
-        code = MISSING if failed else FINE
-    raise typer.Exit(code)
 
 
 def keep(found: Found, *stores: ResultStore) -> None:
     """Stores and prints noise or power records, then drops the journal that they would go on from."""
-    for record in found.records:
-        for store in stores:
-            store.put(record)
+    for store in stores:
+        with alone(store.lock, f"records in {store.folder}"):
+            for record in found.records:
+                store.put(record)
     found.journal.unlink()
     for section in noise_pages.sections(found.records):
         for part in noise_pages.parts(section):
@@ -126,7 +128,7 @@ def publish(
     outcome: Outcome,
     surroundings: Surroundings,
     duels: int,
-    started_at: datetime,
+    start: Start,
     *,
     summary: Path | None,
     junit: Path | None,
@@ -140,8 +142,8 @@ def publish(
         head=outcome.head,
         machine=f"{here.fingerprint} ({here.cpu}, {here.cores} cores)",
         threads=surroundings.threads,
-        started_at=started_at.isoformat(timespec="seconds"),
-        wall_s=(datetime.now(UTC) - started_at).total_seconds(),
+        started_at=start.at.isoformat(timespec="seconds"),
+        wall_s=start.ago_s,
         exit_code=code,
         duels=duels,
         notes=outcome.notes,

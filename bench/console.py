@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,6 +18,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.errors import BenchError
+from bench.files import unwritable
 from rerankers.errors import RerankError
 
 log = logging.getLogger(__name__)
@@ -44,10 +48,15 @@ def run(command: Callable[..., Any]) -> None:
         # what a command ends with by typer.Exit, and 130 for an interruption, comes back as a number
         code = app(standalone_mode=False) or 0
     except (BenchError, RerankError) as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        _say(f"error: {error}", style="red")
         code = BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        _say(f"error: {unwritable(Path(error.filename or 'what the command says'), error)}", style="red")
+        code = BAD_INPUT
     except Exception as error:
         show = getattr(error, "show", None)  # what the option parser raises can show itself
         if show is None:
@@ -55,8 +64,19 @@ def run(command: Callable[..., Any]) -> None:
         show()
         code = BAD_INPUT
     if code == INTERRUPTED:
-        console.print("interrupted: the same command goes on where it stopped", style="yellow")
+        _say("interrupted: the same command goes on where it stopped", style="yellow")
     sys.exit(code)
+
+
+def _say(text: str, *, style: str) -> None:
+    """The last words; where they cannot be written either, the exit code has to do."""
+    with suppress(OSError):
+        console.print(text, style=style, markup=False, highlight=False)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # what was not said stays unsaid: Python would try again at the end, and change the exit code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

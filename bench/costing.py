@@ -40,15 +40,26 @@ class Protocol:
     counted: int | None = None
 
 
-def measure(task: CostTask, protocol: Protocol, *, threads: int, timeout_s: float) -> CellResult:
-    """All passes of one cell, each process with `timeout_s` seconds.
+def measure(
+    task: CostTask, protocol: Protocol, *, threads: int, timeout_s: float, memory_gib: float | None = None
+) -> CellResult:
+    """All passes of one cell, each process with `timeout_s` seconds and `memory_gib`.
 
     CellFailed when a pass fails, the witnesses of the FLOPs disagree, or the passes saw different scores.
     """
     task = replace(task, budget_s=protocol.budget_s, counted=protocol.counted)
     again = replace(task, warmup=min(task.warmup, AGAIN_WARMUP), runs=min(task.runs, AGAIN_RUNS))
     parts = [(task, passes) for passes in protocol.passes] + [(again, ("latency",))] * (protocol.processes - 1)
-    processes = [_process(*part, threads=threads, timeout_s=timeout_s) for part in parts]
+    processes = [
+        isolated(
+            "bench.cost:run",
+            {"task": asdict(one), "passes": list(passes)},
+            threads=threads,
+            timeout_s=timeout_s,
+            memory_gib=memory_gib,
+        )
+        for one, passes in parts
+    ]
     found = {name: one for process in processes[: len(protocol.passes)] for name, one in process.items()}
     found |= {name: sum(process[name] for process in processes) for name in ("wall_s", "calls_s")}
     others = [process["latency"] for process in processes[len(protocol.passes) :]]
@@ -75,11 +86,6 @@ def expected_s(earlier: Record, protocol: Protocol, calls: int) -> float:
     again = (protocol.processes - 1) * (1 + AGAIN_WARMUP + AGAIN_RUNS) * call_s
     rest = (2 if protocol.budget_s is not None else 1 + MEMORY_RUNS + 4) * call_s
     return timed + again + rest + START_S * (len(protocol.passes) + protocol.processes - 1)
-
-
-def _process(task: CostTask, passes: Sequence[str], *, threads: int, timeout_s: float) -> dict[str, Any]:
-    payload = {"task": asdict(task), "passes": list(passes)}
-    return isolated("bench.cost:run", payload, threads=threads, timeout_s=timeout_s)
 
 
 def _notes(task: CostTask, found: Found) -> list[str]:

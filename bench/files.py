@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,13 +19,15 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the place of `path` if the block succeeds, else it is removed.
 
     sync: wait until it is on the disk. Without, a crash of the machine (not of the program) may leave a cut file:
-    for many small files that are checked when they are read.
+    for many small files that are checked when they are read; nor is removed then what kills have left (`clear`).
     Raises BenchError when the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if sync:
+            clear(path.parent, glob.escape(path.name))
         yield beside
         if sync:
             _sync(beside, os.O_RDWR)
@@ -35,6 +39,14 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def clear(folder: Path, name: str = "*") -> None:
+    """Removes what processes of this machine that were killed have left of `replacing` files; name: a pattern."""
+    for left in folder.glob(f".{name}.{platform.node()}-*.part"):
+        process = left.stem.rpartition("-")[2]
+        if process.isdigit() and not _alive(int(process)):
+            left.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
@@ -68,6 +80,16 @@ def unwritable(path: Path, error: OSError) -> BenchError:
         wanted="a writable folder with free space",
         cure=cures.get(error.errno or 0, "Check the folder, then run the command again."),
     )
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def _sync(path: Path, access: int) -> None:

@@ -62,4 +62,12 @@ Cache: TypeAlias = Annotated[Path | None, typer.Option(help="Where images and de
 Threads: TypeAlias = Annotated[int | None, typer.Option(help="Threads of every library; default: all cores.", min=1)]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Seed of random weights, and of inputs that are made up.")]
 Timeout: TypeAlias = Annotated[float, typer.Option(help="Seconds that one re-ranker may take.", min=1)]
+MemoryLimit: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        help="GiB that a process of a cell may allocate, mapped files left out; beyond, its cell fails. Linux. "
+        "Default: what the machine has.",
+        min=0.1,
+    ),
+]
 Again: TypeAlias = Annotated[bool, typer.Option(help="Run cells again that this code has finished on this machine.")]

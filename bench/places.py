@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from bench.files import unwritable
@@ -26,6 +28,11 @@ def cache_path(chosen: Path | None) -> Path:
     return chosen or Path(os.environ.get("RERANK_CACHE") or Path(base) / "rerank-bench")
 
 
+def unfinished(cache: Path, records: Path) -> Path:
+    """Journals of the cells whose records go to a folder: two runs that share the cache only do not meet in them."""
+    return cache / "unfinished" / hashlib.sha256(str(records.resolve()).encode()).hexdigest()[:12]
+
+
 def records_folder(chosen: Path) -> Path:
     """Records of cells. Made if need be."""
     return _writable(chosen)
@@ -33,11 +40,10 @@ def records_folder(chosen: Path) -> Path:
 
 def _writable(folder: Path) -> Path:
     """The folder, proved to be writable before any work is done; BenchError otherwise."""
-    probe = folder / f".writable.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise unwritable(folder, error) from error
     return folder

@@ -22,6 +22,7 @@ from bench.features.store import DescriptorStore
 from bench.features.vlad import Vocabulary
 from bench.files import digest
 from bench.first_stage import FirstStage
+from bench.others import alone
 from bench.stores import Part, Stored, opened
 
 log = logging.getLogger(__name__)
@@ -236,15 +237,20 @@ class _Describer:
         asked = self.descriptors
         training, folder = self._training
         path = self.cache / "vocabularies" / f"{asked.slug}-{folder.parent.name}.safetensors"
-        if path.exists():
-            return Vocabulary.load(path)
+        if not path.exists():
+            with alone(path.with_suffix(".lock"), f"visual words of {asked.training} in {path.parent}"):
+                if not path.exists():  # else by the process that we waited for
+                    self._learn(training, folder, path)
+        return Vocabulary.load(path)
+
+    def _learn(self, training: Dataset, folder: Path, path: Path) -> None:
+        asked = self.descriptors
         images = [ImageRef(path) for path in training.gallery_paths]
         store = self._describe(images, folder, f"descriptors of {asked.training}", None)
         assert store.local is not None
         log.info("learning %d visual words and their whitening to %d dimensions", asked.words, asked.global_dim)
         found = Vocabulary.learn(store.local, centroids=asked.words, width=asked.global_dim, locals=asked.locals)
         found.save(path)
-        return found
 
     @cached_property
     def _training(self) -> tuple[Dataset, Path]:

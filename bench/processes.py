@@ -10,9 +10,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.others import alone
 
 T = TypeVar("T")
 
@@ -74,6 +76,10 @@ class Crew:
         """Which of these at least one process says."""
         return tuple(self.summed(torch.tensor(said, dtype=torch.int64)).bool().tolist()) if self.count > 1 else said
 
+    def alone(self, path: Path, what: str) -> AbstractContextManager[None]:
+        """`alone` for all of them: process 0 holds the lock, and the others wait for what it says next."""
+        return alone(path, what) if self.first else nullcontext()
+
     @contextmanager
     def in_turn(self) -> Iterator[None]:
         """Process 0 goes through the block first: what it has put into the cache, the others find there."""
@@ -109,7 +115,8 @@ def joined(device: str, *, alone: bool = False) -> Iterator[Crew]:
         if alone and not dist.is_initialized():
             # DeepSpeed takes its device from there
             os.environ.update({"RANK": "0", "LOCAL_RANK": str(torch.device(device).index or 0), "WORLD_SIZE": "1"})
-            dist.init_process_group(backend, rank=0, world_size=1, store=dist.HashStore())
+            store = dist.HashStore()  # type: ignore[attr-defined]  # torch lists it nowhere
+            dist.init_process_group(backend, rank=0, world_size=1, store=store)
             atexit.register(dist.destroy_process_group)
         yield Crew()
         return

@@ -16,7 +16,7 @@ from bench.cost import CostTask, describe_inputs
 from bench.costing import TOGETHER, Protocol, expected_s, measure
 from bench.errors import BenchError, unknown_name
 from bench.measure import this_machine
-from bench.places import DEFAULT_RECORDS, cache_folder, records_folder
+from bench.places import DEFAULT_RECORDS, cache_folder, records_folder, unfinished
 from bench.provenance import Surroundings, command_line
 from bench.reporting.cost import section_table, sections
 from bench.reporting.scaling import groups, law_table
@@ -98,6 +98,7 @@ def main(
     threads: options.Threads = None,
     seed: options.Seed = 0,
     timeout: Annotated[float, typer.Option(help="Seconds that one process of a cell may take.", min=1)] = 1800,
+    memory_limit: options.MemoryLimit = None,
     again: options.Again = False,
 ) -> None:
     """Measures parameters, FLOPs, latency, memory and energy of every re-ranker, and keeps a record of each."""
@@ -121,16 +122,22 @@ def main(
 
         return Cell(
             key,
-            lambda: measure(task, chosen, threads=surroundings.threads, timeout_s=timeout),
+            lambda: measure(task, chosen, threads=surroundings.threads, timeout_s=timeout, memory_gib=memory_limit),
             enough=thorough,
             expected_s=lambda record: expected_s(record, chosen, warmup + runs),
         )
 
     def swept(along: Sweep, spec: Spec, where: str, dtype: str) -> Cell:
         task = CostTask(str(spec), where, dtype, candidates, seed, warmup, runs, budget_s=chosen.budget_s)
-        work = cache_folder(cache) / "unfinished"
+        work = unfinished(cache_folder(cache), records)
         return sweep_cell(
-            task, along, threads=surroundings.threads, work=work, timeout_s=timeout, processes=chosen.processes
+            task,
+            along,
+            threads=surroundings.threads,
+            work=work,
+            timeout_s=timeout,
+            memory_gib=memory_limit,
+            processes=chosen.processes,
         )
 
     all_places = [(spec, *place) for place in places(device, dtypes) for spec in specs]

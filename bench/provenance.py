@@ -6,7 +6,8 @@ import hashlib
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,18 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What may change a figure; the reports only print it.
 MEASURED_BY = ("rerankers/**/*.py", "bench/**/*.py")
 NOT_MEASURED_BY = ("bench/reporting", "bench/report.py")
+
+
+@dataclass(frozen=True)
+class Start:
+    """When something began, by the calendar; and by a clock that nobody sets, for how long it takes."""
+
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    counter_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def ago_s(self) -> float:
+        return time.perf_counter() - self.counter_s
 
 
 @dataclass(frozen=True)

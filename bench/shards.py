@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -66,7 +66,8 @@ class Shards:
         """Removes the journals of a cell that is done."""
         if self.crew.first:
             for path in self.folder.glob(f"{self.stem}*.journal"):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # another heading makes it start anew, if it is ever read
+                    path.unlink()
 
     def merged(self) -> dict[str, Any]:
         """What stands in the journals of earlier runs, all of it now in that of process 0, which alone calls this."""
@@ -155,6 +156,6 @@ def _terminable(crew: Crew) -> Iterator[None]:
 
 def _alive(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -31,11 +31,20 @@ UNTOLD = "with as few values, one process each cannot tell"
 Found = Mapping[int, Sequence[Mapping[str, Any]]]
 
 
-def sweep_cell(task: CostTask, sweep: Sweep, *, threads: int, work: Path, timeout_s: float, processes: int = 3) -> Cell:
+def sweep_cell(
+    task: CostTask,
+    sweep: Sweep,
+    *,
+    threads: int,
+    work: Path,
+    timeout_s: float,
+    memory_gib: float | None = None,
+    processes: int = 3,
+) -> Cell:
     """The cell of one re-ranker along one axis.
 
     processes: that measure each value; with fewer than 2, nothing tells growth from the mood of a process. work: folder
-    of journals. timeout_s: of each process.
+    of journals. timeout_s, memory_gib: of each process.
     """
     largest = sweep.task(task, sweep.values[-1])
     key = SweepKey(
@@ -48,26 +57,26 @@ def sweep_cell(task: CostTask, sweep: Sweep, *, threads: int, work: Path, timeou
         inputs=describe_inputs(largest.inputs),
     )
 
+    heading = f"{key.model_dump_json()} {asdict(task)} {threads} {this_machine().fingerprint} {code_sha256()}"
+    path = work / f"{hashlib.sha256(heading.encode()).hexdigest()[:16]}.journal"
+
     def run() -> CellResult:
         if (reason := sweep.unsuited(task)) is not None:
             raise CellMissing(reason)
-        heading = f"{key.model_dump_json()} {asdict(task)} {threads} {this_machine().fingerprint} {code_sha256()}"
-        journal = Journal(work / f"{hashlib.sha256(heading.encode()).hexdigest()[:16]}.journal", heading)
+        journal = Journal(path, heading)
         order = list(turns(sweep.values, processes=processes, seed=task.seed))
-        measure = partial(_measure, task, sweep, journal, threads=threads, timeout_s=timeout_s)
+        measure = partial(_measure, task, sweep, journal, threads=threads, timeout_s=timeout_s, memory_gib=memory_gib)
         failed = measure(order)
         if left := _left(sweep, _found(sweep, journal, failed)):  # whether that was the mood of the processes
             again = turns(left, processes=processes, seed=task.seed + 1)
             failed |= measure([(value, processes + process) for value, process in again])
-        result = _result(sweep, _found(sweep, journal, failed), failed)
-        journal.path.unlink(missing_ok=True)
-        return result
+        return _result(sweep, _found(sweep, journal, failed), failed)
 
     def thorough(record: Record) -> bool:
         seen = [record.figure(name).value or 0 for name in ("processes", "fewest_runs")]
         return seen[0] >= processes and (task.budget_s is not None or seen[1] >= task.runs)
 
-    return Cell(key, run, enough=thorough)
+    return Cell(key, run, enough=thorough, discard=lambda: path.unlink(missing_ok=True))
 
 
 def turns(values: Sequence[int], *, processes: int, seed: int) -> Iterator[tuple[int, int]]:
@@ -88,6 +97,7 @@ def _measure(
     *,
     threads: int,
     timeout_s: float,
+    memory_gib: float | None,
 ) -> dict[int, str]:
     """Fills the journal, a part for each value and process; gives the reasons of values that could not be measured."""
     failed: dict[int, str] = {}
@@ -100,7 +110,9 @@ def _measure(
             used = value if sweep.axis is Axis.THREADS else threads
             try:
                 payload = asdict(sweep.task(task, value))
-                found = isolated("bench.cost:observe", payload, threads=used, timeout_s=timeout_s)
+                found = isolated(
+                    "bench.cost:observe", payload, threads=used, timeout_s=timeout_s, memory_gib=memory_gib
+                )
             except CellFailed as reason:
                 failed[value] = str(reason)
             else:

@@ -86,7 +86,8 @@ def main(
     guide = None if taught is None else built(*taught, place)
     slug = f"{spec.family}-{spec.variant}"
     state = folder / f"{slug}.state.safetensors"
-    with joined(place, alone=sharding is not None) as crew:
+    lock = folder / f".{slug}.lock"
+    with joined(place, alone=sharding is not None) as crew, crew.alone(lock, f"training of {spec} in {folder}"):
         shows = progress if crew.first else silent
         with crew.in_turn():
             gallery = prepare_gallery(data, descriptors, cache=cached, workers=used, progress=shows)

@@ -164,7 +164,7 @@ def make_distractors(
 
 def open_distractors(folder: Path) -> DescriptorStore:
     """What `make_distractors` put into `folder`. BenchError when it is damaged, or its parents are gone or changed."""
-    recipe = _read(folder / DISTRACTORS_FILE)
+    recipe = read_recipe(folder / DISTRACTORS_FILE)
     globals_ = GlobalStore.open(folder / GLOBAL_FILE, count=recipe.count)
     parents = DescriptorStore.open(folder.resolve() / recipe.folder, recipe.stem)
     local, _, sizes = _whole(parents)
@@ -202,19 +202,27 @@ def _origin(part: Part) -> str:
     return part.fingerprint or f"{part.path.name} {status.st_size} {status.st_mtime_ns}"
 
 
-def _read(path: Path) -> Recipe:
+def read_recipe(path: Path) -> Recipe:
+    """What a folder of distractors says that it was made from; BenchError for anything else."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-        return Recipe(**{name: kind(found[name]) for name, kind in KINDS.items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        recipe = Recipe(**{name: found[name] for name in KINDS})
+        if [type(getattr(recipe, name)) for name in KINDS] != list(KINDS.values()):
+            raise ValueError("a field of another type")
+        if not 0 < recipe.count < MOST or not 0 <= recipe.seed < MOST:
+            raise ValueError(f"{recipe.count} distractors by seed {recipe.seed}")
+        return recipe
+    except Exception as error:  # whatever JSON of another form leads to
         raise BenchError(
-            f"cannot read {path} ({error!r})",
+            f"cannot read {path} ({error!r:.200})",
             wanted="what was written beside the distractors",
             cure="Delete the folder of the distractors and make them again.",
         ) from error
 
 
-KINDS: dict[str, Callable[[Any], Any]] = {"count": int, "seed": int, "folder": str, "stem": str, "parents": str}
+#: Of distractors, and of seeds.
+MOST = 1 << 40
+KINDS: dict[str, type] = {"count": int, "seed": int, "folder": str, "stem": str, "parents": str}
 
 
 def _pairs(recipe: Recipe, parents: int) -> NDArray[np.int64]:
@@ -230,7 +238,7 @@ def _mixed(known: NDArray[np.float32], pairs: NDArray[np.int64], run: Run, seed:
     generator = np.random.default_rng([seed, run[0]])
     first, second = (known[side] for side in pairs[slice(*run)].T)
     weight = generator.uniform(*WEIGHTS, (len(first), 1)).astype(np.float32)
-    rows = generator.standard_normal(first.shape, dtype=np.float32)
+    rows: NDArray[np.float32] = generator.standard_normal(first.shape, dtype=np.float32)
     rows *= np.float32(NOISE / np.sqrt(rows.shape[1]))
     rows += weight * first
     rows += (1 - weight) * second

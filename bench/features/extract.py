@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -34,6 +33,7 @@ from bench.features.layout import (
 from bench.features.store import DescriptorStore, GlobalStore, LocalStore
 from bench.features.vlad import Vocabulary
 from bench.features.writing import Attributes, Partial, Run, Target, write_store
+from bench.others import leave_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -211,12 +211,4 @@ def _describe_run(task: Task) -> tuple[Run, int]:
 def _start_worker() -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and a run in progress gets finished
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """Ends this worker when the parent is killed, which would leave it waiting for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    leave_with_parent()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +15,7 @@ from bench.gate.duels import DuelPlan, Rounds
 from bench.gate.limits import LEAST_BYTES
 from bench.gate.noise import CellNoise, Detection, calibrate, power, power_figures
 from bench.gate.rules import of_scores
-from bench.provenance import Surroundings
+from bench.provenance import Start, Surroundings
 from bench.results import Journal, PowerKey, Record
 
 ALIKE = (Side(name="base"), Side(name="head"))
@@ -115,10 +114,10 @@ class _Keeper:
     plan: DuelPlan
     duels: int
     surroundings: Surroundings
-    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    since: Start = field(default_factory=Start)
 
     def record(self, names: Sequence[str], planted: str, how: str, found: Detection) -> Record:
-        started_at, self.since = self.since, datetime.now(UTC)
+        start, self.since = self.since, Start()
         key = PowerKey(
             reranker=",".join(names),
             device=DEVICE,
@@ -132,9 +131,7 @@ class _Keeper:
             status="ok" if found.comparisons else "missing",
             reason=None if found.comparisons else "there was no re-ranker that it could be planted in",
             figures=power_figures(found) if found.comparisons else {},
-            provenance=self.surroundings.provenance(
-                started_at=started_at, wall_s=(self.since - started_at).total_seconds()
-            ),
+            provenance=self.surroundings.provenance(started_at=start.at, wall_s=self.since.counter_s - start.counter_s),
         )
 
 

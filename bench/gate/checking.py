@@ -17,6 +17,7 @@ from bench.gate.revisions import Revision, checked_out, same_libraries
 from bench.gate.verdicts import Verdict, against_stored, lacking, not_compared, of_earned, of_facts
 from bench.gate.words import percent
 from bench.options import DESCRIBED
+from bench.others import alone
 from bench.provenance import Surroundings, git_state
 from bench.results import Record, ResultStore
 from rerankers.errors import RerankError
@@ -134,11 +135,12 @@ def baseline_of(store: ResultStore) -> list[Record]:
 def renew(store: ResultStore, fresh: Sequence[Record]) -> list[Record]:
     """Stores the records that are ok in place of all earlier ones of their cells; gives those that are not."""
     good = [record for record in fresh if record.status == "ok"]
-    kept = {store.put(record) for record in good}
     renewed = {(record.key.kind, record.key.reranker) for record in good}
-    for old in baseline_of(store):
-        if (old.key.kind, old.key.reranker) in renewed and (path := store.path(old.key)) not in kept:
-            path.unlink()
+    with alone(store.lock, f"records in {store.folder}"):
+        kept = {store.put(record) for record in good}
+        for old in baseline_of(store):
+            if (old.key.kind, old.key.reranker) in renewed and (path := store.path(old.key)) not in kept:
+                path.unlink()
     return [record for record in fresh if record.status != "ok"]
 
 

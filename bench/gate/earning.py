@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -78,7 +77,8 @@ class Earning:
         heading = f"gate {key.model_dump_json()} {code_sha256()} {path}"
         folder = self.cache / "unfinished"
         folder.mkdir(parents=True, exist_ok=True)
-        journal = folder / f"{hashlib.sha256(heading.encode()).hexdigest()[:16]}.{os.getpid()}.journal"
+        journal = folder / f"{hashlib.sha256(heading.encode()).hexdigest()[:16]}.journal"
+        journal.unlink(missing_ok=True)  # of a run that was killed
         task = EarnTask(ground, key.policy, str(journal), heading)
         try:
             outcome = run_isolated(

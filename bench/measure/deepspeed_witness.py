@@ -65,7 +65,8 @@ def _imported() -> ModuleType:
         else:
             os.environ["DS_ACCELERATOR"] = before
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    return profiler
+    found: ModuleType = profiler
+    return found
 
 
 @contextmanager

@@ -53,7 +53,9 @@ class Law:
 
     def at(self, values: ArrayLike) -> NDArray[np.float64]:
         """What the law says for these values of the axis."""
-        return _design(values, tuple(self.coefficients)) @ np.array(list(self.coefficients.values()))
+        sizes = np.array(list(self.coefficients.values()))
+        found: NDArray[np.float64] = _design(values, tuple(self.coefficients)) @ sizes
+        return found
 
     def off(self, values: ArrayLike, measured: ArrayLike) -> NDArray[np.float64]:
         """Measurement minus law over the law; positive where more was measured than the law says."""
@@ -176,7 +178,8 @@ def _reach(law: Law, values: NDArray[np.float64], places: NDArray[np.float64]) -
         return np.zeros(len(places))
     design = _design(values, active) / np.maximum(law.at(values), law.resolution)[:, None]
     ahead = _design(places, active) / np.maximum(law.at(places), law.resolution)[:, None]
-    return np.einsum("ij,jk,ik->i", ahead, np.linalg.pinv(design.T @ design), ahead)
+    found: NDArray[np.float64] = np.einsum("ij,jk,ik->i", ahead, np.linalg.pinv(design.T @ design), ahead)
+    return found
 
 
 def _design(values: ArrayLike, form: Sequence[Term]) -> NDArray[np.float64]:

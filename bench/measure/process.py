@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
@@ -31,6 +33,9 @@ LOG_TAIL_BYTES = 4096
 GRACE_S = 10.0
 _POLL_S = 0.5
 _CHUNK_BYTES = 1 << 16
+GIB = 1 << 30
+#: Tells a child and all that it starts from any other process, also where they have left its session.
+MARK = "RERANK_BENCH_CHILD"
 
 #: What libraries say when an allocation fails and no MemoryError is raised.
 OUT_OF_MEMORY_SIGNS = (
@@ -74,14 +79,16 @@ def run_isolated(
     The function returns what JSON can hold, and calls progress(done, total, text) as it likes; `on_progress` is then
     called here. The child finds the modules that this process finds. threads: for every library, set before any is
     imported. memory_limit_bytes: of private writable memory (RLIMIT_DATA), so mapped files do not count; Linux only.
-    The child and what it started are killed when time is up, when this call is interrupted, and when this process
-    dies. What happens in the child comes back as an Outcome; BenchError is for arguments that cannot be run at all.
+    The child and what it started are killed when it has ended, when time is up, when this call is interrupted, and
+    when this process dies. What happens in the child comes back as an Outcome; BenchError is for arguments that cannot
+    be run at all, and for a system that starts no process.
     """
     if ":" not in target:
         raise BenchError(f"target {target!r}", wanted="package.module:function", cure="Put a colon before the name.")
     if not timeout_s > 0:
         raise BenchError(f"a time limit of {timeout_s} s", wanted="more than 0", cure="Give it some seconds.")
-    environment = child_environment(threads, env)
+    mark = uuid.uuid4().hex
+    environment = child_environment(threads, env) | {MARK: mark}
     job = {"target": target, "payload": payload, "memory_limit_bytes": memory_limit_bytes}
     try:
         text = json.dumps(job)
@@ -93,13 +100,15 @@ def run_isolated(
     worker = "bench.measure.worker"
     with ours, theirs, start_child(worker, text, theirs, environment, output=subprocess.PIPE) as child:
         theirs.close()  # or its end would never be heard
-        talk = _Talk(child, ours, on_progress)
+        talk = _Talk(child, ours, on_progress, mark)
         try:
             talk.listen(start_s + timeout_s)
         finally:
             talk.end()
         talk.drain()
     status, result, reason = talk.verdict(timeout_s)
+    if status == "memory" and memory_limit_bytes is not None and child.returncode != -signal.SIGKILL:
+        reason = f"{reason} (under a limit of {memory_limit_bytes / GIB:.3g} GiB)"
     log = bytes(talk.log).decode("utf8", errors="replace")
     return Outcome(status=status, result=result, reason=reason, wall_s=time.monotonic() - start_s, log_tail=log)
 
@@ -122,10 +131,10 @@ def start_child(
 ) -> subprocess.Popen[bytes]:
     """`module` as a program, leader of its own session, reading `job` from a file so that no pipe can fill.
 
-    output: where stdout and stderr go.
+    output: where stdout and stderr go. BenchError where the system gives no process, or no place for the job.
     """
     command = [sys.executable, "-m", module, str(channel.fileno())]
-    with tempfile.TemporaryFile() as file:
+    with _surroundings(), tempfile.TemporaryFile() as file:
         file.write(job.encode("utf8"))
         file.seek(0)
         return subprocess.Popen(
@@ -142,7 +151,7 @@ def start_child(
 def ending(code: int, log: str) -> tuple[Status, str]:
     """Why a child ended that left no result, from its exit code and what it printed last."""
     if code == -signal.SIGKILL:
-        return "memory", "out of memory: killed by the kernel (SIGKILL)"
+        return "memory", "killed by SIGKILL, as the kernel does when the machine is out of memory"
     names = {one.value: one.name for one in signal.Signals}
     how = f"killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"exited with code {code}"
     if says_out_of_memory(log):
@@ -150,16 +159,46 @@ def ending(code: int, log: str) -> tuple[Status, str]:
     return "crashed", f"{how} before it gave a result"
 
 
+#: Not on macOS before Python 3.13, where the end of the channel has to do.
+_CAN_WAIT = hasattr(os, "waitid")
+
+
+@contextmanager
+def _surroundings() -> Iterator[None]:
+    """BenchError for what the system refuses when a process is to be started."""
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(
+            f"cannot start a process ({error.strerror or error})",
+            wanted=f"a process more, and some space in {os.environ.get('TMPDIR', '/tmp')}",
+            cure="End some programs or free some space, then run the command again: it goes on where it stopped.",
+        ) from error
+
+
+def _kill_marked(mark: str) -> None:
+    """Kills what has the mark in its environment. Not its group: a daemon leads one of its own."""
+    import psutil  # here, for the child imports this module too
+
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark:
+                process.kill()
+
+
 class _Talk:
     """What is heard of one child until its end."""
 
-    def __init__(self, child: subprocess.Popen[bytes], channel: socket.socket, on_progress: Progress | None) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], channel: socket.socket, on_progress: Progress | None, mark: str
+    ) -> None:
         assert child.stdout is not None
-        self.child, self.channel, self.on_progress = child, channel, on_progress
+        self.child, self.channel, self.on_progress, self.mark = child, channel, on_progress, mark
         self.stdout: IO[bytes] = child.stdout
         self.log, self.pending = bytearray(), bytearray()
         self.final: dict[str, Any] | None = None
         self.timed_out = False
+        self.deaf = False  # the child goes on without the channel
         channel.setblocking(False)
         os.set_blocking(self.stdout.fileno(), False)
 
@@ -173,22 +212,27 @@ class _Talk:
                 for key, _ in selector.select(min(left_s, _POLL_S)):
                     if key.data():
                         continue
-                    if key.fileobj is self.channel:
-                        return
                     selector.unregister(key.fileobj)
+                    if key.fileobj is self.channel:
+                        if self.final is not None or not _CAN_WAIT:
+                            return
+                        self.deaf = True
                 if _is_gone(self.child):
+                    self.deaf = False  # it had ended, and said nothing
                     return
-                if self.final is not None and not leaving:
-                    leaving, deadline_s = True, time.monotonic() + GRACE_S
-        self.timed_out = self.final is None
+                if (self.final is not None or self.deaf) and not leaving:
+                    leaving, deadline_s = True, min(deadline_s, time.monotonic() + GRACE_S)
+        self.timed_out = self.final is None and not self.deaf
 
     def end(self) -> None:
-        """Kills what is left of the child's group, then reaps it: until then nobody else has its number."""
+        """Kills what is left of the child's group, then reaps it: until then nobody else has its number. Then what has
+        left the group."""
         try:
             os.killpg(self.child.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # gone already (macOS says so by the second)
             self.child.kill()
         self.child.wait()
+        _kill_marked(self.mark)
 
     def drain(self) -> None:
         """Takes in what the child had still said."""
@@ -202,6 +246,8 @@ class _Talk:
             return self.final["status"], self.final["result"], self.final["reason"]
         if self.timed_out:
             return "timeout", None, f"no result after {timeout_s:g} s"
+        if self.deaf:
+            return "crashed", None, "closed its channel to this process before it gave a result"
         status, reason = ending(self.child.returncode, self.log.decode("utf8", errors="replace"))
         return status, None, reason
 
@@ -218,14 +264,25 @@ class _Talk:
             *lines, rest = self.pending.split(b"\n")
             self.pending = rest
             for line in lines:
-                self._take(json.loads(line))
+                if not self._take(bytes(line)):
+                    return False
         return bool(chunk)
 
-    def _take(self, message: dict[str, Any]) -> None:
-        if "progress" not in message:
-            self.final = message
+    def _take(self, line: bytes) -> bool:
+        """Takes in one message; False where it is none."""
+        try:
+            message = json.loads(line)
+            final = None if "progress" in message else {name: message[name] for name in ("status", "result", "reason")}
+            said = message.get("progress")
+        except (ValueError, KeyError, TypeError, AttributeError):  # a library that writes to whatever is open
+            junk = {"status": "crashed", "result": None, "reason": "something else than a result came from it"}
+            self.final = self.final or junk
+            return False
+        if said is None:
+            self.final = self.final or final
         elif self.on_progress is not None:
-            self.on_progress(*message["progress"])
+            self.on_progress(*said)
+        return True
 
     def _read_log(self, *, at_end: bool = False) -> bool:
         try:
@@ -238,6 +295,6 @@ class _Talk:
 
 def _is_gone(child: subprocess.Popen[bytes]) -> bool:
     """Whether the child has ended, without reaping it: a grandchild may hold the channel open after that."""
-    if not hasattr(os, "waitid"):  # macOS before Python 3.13, where the end of the channel has to do
+    if not _CAN_WAIT:
         return False
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

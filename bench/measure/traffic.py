@@ -55,7 +55,7 @@ def traffic(call: Callable[[], Any]) -> Traffic:
                 kernels[str(func)] += 1
             return output
 
-    with Noted():
+    with Noted():  # type: ignore[no-untyped-call]  # torch's mode has no types
         call()
     return Traffic(kernels=dict(kernels), bytes=moved)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ class Journal:
         lines = self._lines()
         self.parts: dict[str, Any] = {}
         if lines and lines[0] == heading:
-            self.parts = dict(lines[1:])
+            self.parts = dict(itertools.takewhile(_is_part, lines[1:]))
         self._rewrite()
 
     def add(self, name: str, value: Any) -> None:
@@ -41,8 +42,8 @@ class Journal:
         found = []
         for line in self.path.read_bytes().split(b"\n"):
             try:
-                found.append(json.loads(line))
-            except ValueError:
+                found.append(json.loads(line.decode("utf8")))
+            except (ValueError, RecursionError):
                 break
         return found
 
@@ -58,3 +59,7 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise unwritable(self.path, error) from error
+
+
+def _is_part(line: Any) -> bool:
+    return isinstance(line, list) and len(line) == 2 and isinstance(line[0], str)

@@ -24,6 +24,11 @@ class ResultStore:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
+    @property
+    def lock(self) -> Path:
+        """What those hold who add records (`bench.others.alone`); a kill may leave it."""
+        return self.folder / ".lock"
+
     def path(self, key: Key) -> Path:
         """Where the record of a cell lies: readable, and distinct for distinct cells."""
         text = json.dumps(key.model_dump(exclude_none=True), sort_keys=True)

@@ -118,7 +118,7 @@ def test_one_process_goes_on_with_what_several_have_finished(cache, first, tmp_p
     ranked, original = [], earn.rerank_query
     monkeypatch.setattr(earn, "rerank_query", lambda *args: ranked.append(1) or original(*args))
     assert job(cache, tmp_path, rerankers="ransac", again=True) == 0
-    assert len(ranked) == 5 and list((cache / "unfinished").glob("*.journal")) == []
+    assert len(ranked) == 5 and list((cache / "unfinished").rglob("*.journal")) == []
     assert by_name(tmp_path)["ransac:affine"].scores_sha256 == by_name(first)["ransac:affine"].scores_sha256
 
 

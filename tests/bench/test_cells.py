@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from bench.cells import Cell, CellFailed, CellMissing, CellResult, exit_code, isolated, run_cells
+from bench.errors import BenchError
 from bench.provenance import Surroundings, code_sha256
 from bench.results import CostKey, Figure, ResultStore
 
@@ -41,6 +44,17 @@ def test_a_second_start_does_only_what_is_missing(tmp_path):
     assert calls == ["a", "b", "b", "a"]
 
 
+def test_a_run_holds_its_store_while_it_runs_and_leaves_records_only(tmp_path):
+    store, held = ResultStore(tmp_path), []
+
+    def run():
+        held.append(store.lock.exists())
+        return CellResult({})
+
+    run_cells([Cell(key("a"), run)], store, SURROUNDINGS, again=False)
+    assert held == [True] and sorted(tmp_path.iterdir()) == [store.path(key("a"))]
+
+
 def test_an_interruption_keeps_what_is_done(tmp_path):
     store, calls = ResultStore(tmp_path), []
     with pytest.raises(KeyboardInterrupt):
@@ -50,6 +64,27 @@ def test_an_interruption_keeps_what_is_done(tmp_path):
 
         run_cells([cell("a", 1, calls), Cell(key("b"), interrupted)], store, SURROUNDINGS, again=False)
     assert [record.key.reranker for record in store] == ["a"]
+
+
+def test_what_a_cell_goes_on_from_is_removed_once_its_record_is_kept(tmp_path, monkeypatch):
+    store, said = ResultStore(tmp_path), []
+    cells = [
+        dataclasses.replace(cell(name, outcome, []), discard=lambda name=name: said.append(name))
+        for name, outcome in (("a", 1), ("b", CellFailed("x")))
+    ]
+
+    def full(record):
+        raise BenchError("a full disk", wanted="space", cure="Free some.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put", full)
+        with pytest.raises(BenchError, match="full disk"):
+            run_cells(cells, store, SURROUNDINGS, again=False)
+    assert said == []
+    run_cells(cells, store, SURROUNDINGS, again=False)
+    assert said == ["a"]
+    run_cells(cells, store, SURROUNDINGS, again=False)  # where the last run was killed in between
+    assert said == ["a", "a"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -8,6 +13,7 @@ import typer
 from bench import console
 from bench.errors import BenchError
 from rerankers import RerankError
+from tests.support import ROOT
 
 
 def ended(monkeypatch, command, *arguments):
@@ -36,6 +42,26 @@ def test_how_a_command_ends(monkeypatch, capsys, error, code):
         assert "goes on where it stopped" in capsys.readouterr().err
     if code == 2:
         assert "error: seen; wanted wanted. Cure." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("filename", "where"), [(None, "what the command says"), ("here", "here")])
+def test_a_full_disk_is_no_defect(monkeypatch, capsys, filename, where):
+    def command() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)
+
+    assert ended(monkeypatch, command) == 2
+    assert f"error: cannot write {where} (No space left on device); wanted" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("both", [False, True])
+def test_output_that_is_redirected_to_a_full_disk(both):
+    words = [sys.executable, "-m", "bench.presets"]
+    with Path("/dev/full").open("wb") as full:
+        stderr = full if both else subprocess.PIPE
+        done = subprocess.run(words, stdout=full, stderr=stderr, cwd=ROOT, text=True)
+    assert done.returncode == 2
+    assert both or ("Traceback" not in done.stderr and "Free some space" in done.stderr)
 
 
 def test_an_unknown_option_is_bad_input(monkeypatch, capsys):

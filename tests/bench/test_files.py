@@ -3,11 +3,13 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import platform
+import subprocess
 
 import pytest
 
 from bench.errors import BenchError, unknown_name
-from bench.files import replacing, write_text
+from bench.files import clear, replacing, write_text
 
 
 def test_write_text_replaces_the_whole_file(tmp_path):
@@ -25,6 +27,25 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         beside.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_has_left_goes_with_the_next_writing(tmp_path):
+    def left(name, process):
+        path = tmp_path / f".{name}.{platform.node()}-{process}.part"
+        path.write_text("half")
+        return path
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    killed, alive, other = left("file[1]", gone.pid), left("file[1]", os.getppid()), left("other", gone.pid)
+    elsewhere = tmp_path / f".file[1].elsewhere-{gone.pid}.part"  # whether it is alive there, nobody knows here
+    elsewhere.write_text("half")
+    write_text(tmp_path / "file[1]", "whole")
+    assert {path.name for path in (killed, alive, other, elsewhere) if path.exists()} == {
+        path.name for path in (alive, other, elsewhere)
+    }
+    clear(tmp_path)
+    assert not other.exists() and alive.exists() and elsewhere.exists()
 
 
 @pytest.mark.parametrize(("code", "cure"), [(errno.ENOSPC, "Free some space"), (errno.EROFS, "Choose another folder")])

@@ -56,14 +56,14 @@ def test_several_processes_give_what_one_gives(cache, tmp_path):
         assert (record.status, record.reason) == (one[name].status, one[name].reason)
         assert record.provenance.command.startswith("torchrun --nproc-per-node 2 -m bench.accuracy --dataset")
     assert said.stdout.count("| ransac:affine") == 1  # one table, though two processes ran
-    assert not list((cache / "unfinished").glob("*.journal"))
+    assert not list((cache / "unfinished").rglob("*.journal"))
     before = two["ransac:affine"].provenance.started_at
     run(cache, tmp_path / "two", RERANKERS, processes=2)
     assert by_name(tmp_path / "two")["ransac:affine"].provenance.started_at == before
 
 
 def journals(cache):
-    return sorted((cache / "unfinished").glob("*.journal"))
+    return sorted((cache / "unfinished").rglob("*.journal"))
 
 
 def worker_of(parent, rank):

@@ -49,7 +49,7 @@ class Machine:
         self.found, self.asked = found, []
         monkeypatch.setattr(sweeping, "isolated", self)
 
-    def __call__(self, target, payload, *, threads, timeout_s):
+    def __call__(self, target, payload, *, threads, timeout_s, memory_gib=None):
         assert target == "bench.cost:observe" and timeout_s == 60
         self.asked.append((payload, threads))
         return self.found(payload, threads)
@@ -175,6 +175,7 @@ def test_the_law_of_a_cell_its_series_and_its_key(tmp_path, monkeypatch):
     assert result.series["latency_p95_ms"] == pytest.approx([10.45, 18.7, 35.2, 68.2, 134.2])
     assert result.series["peak_delta_bytes"] == [5 * MIB, 6 * MIB, 8 * MIB, 12 * MIB, 20 * MIB]
     assert (value(result, "processes"), value(result, "fewest_runs"), list(result.notes)) == (3, 2, [])
+    one.discard()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,8 +236,10 @@ def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
     machine = interrupted(tmp_path, monkeypatch)
     first = machine.asked[:7]
     machine = Machine(monkeypatch, linear)
-    cell(tmp_path, "candidates=25,50,100,200,400").run()
+    one = cell(tmp_path, "candidates=25,50,100,200,400")
+    one.run()
     assert len(machine.asked) == 15 - len(first)
+    one.discard()
     again = Machine(monkeypatch, linear)
     cell(tmp_path, "candidates=25,50,100,200,400").run()
     assert len(again.asked) == 15

@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 
 from bench.errors import BenchError
-from bench.files import unwritable, write_bytes
+from bench.files import clear, unwritable, write_bytes
+from bench.others import alone, leave_with_parent
 
 from . import front, scene
 from .plan import Building, buildings, gallery_positions, plan
@@ -55,7 +56,9 @@ def ensure(recipe: Recipe, root: Path, *, workers: int, progress: Progress = lam
     """The recipe's folder below root, rendered now where it is not complete."""
     folder = folder_of(recipe, root)
     if not is_complete(folder, recipe):
-        render(recipe, folder, workers=workers, progress=progress)
+        with alone(folder.with_name(f".{folder.name}.lock"), f"images of {recipe.name} in {root}"):
+            if not is_complete(folder, recipe):  # else by the process that we waited for
+                render(recipe, folder, workers=workers, progress=progress)
     return folder
 
 
@@ -75,6 +78,7 @@ def render(recipe: Recipe, folder: Path, *, workers: int, progress: Progress = l
     try:
         for part in ("gallery", "queries"):
             (folder / part).mkdir(parents=True, exist_ok=True)
+            clear(folder / part)
         write_bytes(folder / "recipe.json", json.dumps(specification(recipe), indent=1).encode())
         landmarks: dict[int, Building] = {}
         done, total = 0, recipe.gallery_size + recipe.query_count
@@ -120,6 +124,7 @@ _job: tuple[Recipe, Path, list[int]] | None = None  # of a worker process
 
 def _initialise(recipe: Recipe, folder: Path) -> None:
     global _job
+    leave_with_parent()
     cv2.setNumThreads(1)
     _job = recipe, folder, gallery_positions(recipe)
 
@@ -165,7 +170,7 @@ def _is_whole(path: Path) -> bool:
 def read_recipe(folder: Path) -> Recipe:
     """The recipe that a folder was rendered from; BenchError for a folder of anything else."""
     held: dict[str, Any] = _read_specification(folder) or {}
-    with contextlib.suppress(TypeError, BenchError):  # fields that no recipe has, or none that can be
+    with contextlib.suppress(Exception):  # fields that no recipe has, or none that can be, of any type
         recipe = Recipe(**{name: value for name, value in held.items() if name not in ("generator", "version")})
         if specification(recipe) == held:
             return recipe
@@ -179,6 +184,6 @@ def read_recipe(folder: Path) -> Recipe:
 def _read_specification(folder: Path) -> dict[str, object] | None:
     try:
         held = json.loads((folder / "recipe.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return held if isinstance(held, dict) else None

@@ -112,12 +112,12 @@ def _skyline(image: Pixels, shot: Shot) -> None:
     """Hazy roofs along the horizon."""
     left, right = _horizon(shot)
     rng, width = stream(abs(shot.film.sky), SKY, 1), shot.camera.size[0]
-    haze = tuple(int(c) for c in image[min(max(0, int(min(left, right)) - 1), image.shape[0] - 1), 0])
+    red, green, blue = image[min(max(0, int(min(left, right)) - 1), image.shape[0] - 1), 0].tolist()
     x = 0.0
     while x < width:
         wide, tall = float(rng.uniform(0.05, 0.16)) * width, float(rng.uniform(0.04, 0.2)) * width
         base = left + (right - left) * x / width
-        tone = mix((110, 108, 112), haze, float(rng.uniform(0.45, 0.8)))  # type: ignore[arg-type]
+        tone = mix((110, 108, 112), (red, green, blue), float(rng.uniform(0.45, 0.8)))
         cv2.rectangle(image, (round(x), round(base - tall)), (round(x + wide), round(base + 0.1 * width)), tone, -1)
         x += wide
 

@@ -53,6 +53,47 @@ def leave_a_fork(payload, progress):
     os._exit(5)
 
 
+def leave_a_daemon(payload, progress):
+    """Holds a lock by a process in a session of its own, whose parent is gone."""
+    with Path(payload["lock"]).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if (child := os.fork()) == 0:
+            os.setsid()
+            subprocess.Popen(["sleep", "60"], pass_fds=[file.fileno()])
+            os._exit(0)
+        os.waitpid(child, 0)
+    os._exit(5)
+
+
+def unspeakable(payload, progress):
+    raise ValueError(os.fsdecode(b"caf\xe9 \x1b[31m"))
+
+
+def speechless(payload, progress):
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    raise Mute
+
+
+def verbose(payload, progress):
+    raise ValueError("y" * 1_000_000)
+
+
+def close_all(payload, progress):
+    os.closerange(3, 256)
+
+
+def become_another(payload, progress):
+    os.execvp("sleep", ["sleep", "60"])  # which inherits no channel
+
+
+def babble(payload, progress):
+    os.write(int(sys.argv[1]), b"\xff\x00 is this a log?\n{}\n[]\n")
+    time.sleep(60)
+
+
 def segfault(payload, progress):
     ctypes.string_at(0)
 

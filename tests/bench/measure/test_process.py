@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -80,7 +81,15 @@ def test_exceptions_come_back_with_the_whole_message():
         ("leave_at_once", {"code": 7}, "crashed", "exited with code 7 before it gave a result"),
         ("kill_self", {"signal": "SIGSEGV"}, "crashed", "killed by SIGSEGV before it gave a result"),
         ("segfault", {}, "crashed", "killed by SIGSEGV before it gave a result"),
-        ("kill_self", {"signal": "SIGKILL"}, "memory", "out of memory: killed by the kernel (SIGKILL)"),
+        (
+            *("kill_self", {"signal": "SIGKILL"}, "memory"),
+            "killed by SIGKILL, as the kernel does when the machine is out of memory",
+        ),
+        ("unspeakable", {}, "failed", r"ValueError: caf\udce9 \x1b[31m"),
+        ("speechless", {}, "failed", "Mute"),
+        ("close_all", {}, "crashed", "exited with code 1 before it gave a result"),
+        ("become_another", {}, "crashed", "closed its channel to this process before it gave a result"),
+        ("babble", {}, "crashed", "something else than a result came from it"),
         ("unserialisable", {}, "failed", "TypeError: Object of type set is not JSON serializable"),
         ("nothing", {}, "failed", "AttributeError: module 'isolated_targets' has no attribute 'nothing'"),
     ],
@@ -108,11 +117,35 @@ def test_a_fork_that_outlives_the_child_does_not_hold_things_up():
 
 
 @linux
+def test_what_has_left_the_group_ends_with_the_child(tmp_path):
+    lock = tmp_path / "lock"
+    outcome = isolated("leave_a_daemon", {"lock": str(lock)})
+    assert (outcome.status, outcome.reason) == ("crashed", "exited with code 5 before it gave a result")
+    assert wait_for(lambda: lock_is_free(lock))
+
+
+def test_a_reason_is_not_endless():
+    outcome = isolated("verbose")
+    assert outcome.reason.startswith("ValueError: yyy") and outcome.reason.endswith("y [...]")
+    assert len(outcome.reason) < 1100
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EAGAIN])
+def test_a_system_that_starts_no_process(monkeypatch, code):
+    def refuses(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("subprocess.Popen" if code == errno.EAGAIN else "tempfile.TemporaryFile", refuses)
+    with pytest.raises(BenchError, match=rf"cannot start a process \({os.strerror(code)}\); wanted .*goes on"):
+        isolated("echo")
+
+
+@linux
 def test_an_allocation_over_the_limit_is_out_of_memory():
     within = isolated("allocate", {"bytes": 64 * MIB}, memory_limit_bytes=256 * MIB)
     over = isolated("allocate", {"bytes": 512 * MIB}, memory_limit_bytes=256 * MIB)
     assert within.result == 64 * MIB
-    assert (over.status, over.reason) == ("memory", "MemoryError")
+    assert (over.status, over.reason) == ("memory", "out of memory: MemoryError (under a limit of 0.25 GiB)")
 
 
 def test_libraries_that_say_it_in_their_own_words():
