@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.commands import COMMANDS, Command, finished, litter, outcome, prepare, running
+from tests.faults.commands import COMMANDS, Command, finished, litter, outcome, running
 from tests.faults.watch import Watch
 from tests.tally import Tally
 
@@ -43,11 +43,6 @@ class Trial:
     moment: float
     whole: bool
     at_once: bool
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare(tmp_path_factory.mktemp("ground"))
 
 
 @pytest.mark.parametrize("name", KILLS)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.commands import COMMANDS, litter, outcome, prepare
+from tests.faults.commands import COMMANDS, litter, outcome
 from tests.faults.watch import Watch
 from tests.tally import Tally
 
@@ -22,11 +22,6 @@ DONE = {"accuracy": r"\]\s+\S+: running", "profile": r"\]\s+\S+: running", "extr
 TIMEOUT_S = 600.0
 
 pytestmark = pytest.mark.timeout(0)  # each process has a time limit of its own
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare(tmp_path_factory.mktemp("ground"))
 
 
 @pytest.fixture(scope="module")
