@@ -252,7 +252,7 @@ class AmesNetwork(nn.Module):
     def remap(self, local: Tensor, *, stored: bool = False) -> Tensor:
         """Descriptors to tokens. Those of the gallery are `stored` as float16 once trained, in full precision."""
         local = local.to(self.mtc_token.dtype)
-        tokens = self.remap_local(F.normalize(local, dim=-1) if self.config.normalize_input else local)
+        tokens: Tensor = self.remap_local(F.normalize(local, dim=-1) if self.config.normalize_input else local)
         if stored and not self.training and not self.config.binarized:
             tokens = tokens.half().to(tokens.dtype)
         return tokens
@@ -284,7 +284,8 @@ class Ames(Reranker):
         )
 
     def pair_logits(self, query: Features, candidates: Features) -> Tensor:
-        return self.network(query.local, candidates.local, mask(query), mask(candidates))
+        found: Tensor = self.network(query.local, candidates.local, mask(query), mask(candidates))
+        return found
 
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: with the padding of candidates, and `attend_once`. Algorithmic: without either."""
@@ -300,7 +301,7 @@ class Ames(Reranker):
 
 def described(features: Features) -> tuple[Tensor, Tensor]:
     """Descriptors and which of them are real; the base has checked that they are there."""
-    return cast("tuple[Tensor, Tensor]", (features.local, features.valid))
+    return features.local, features.valid
 
 
 def mask(features: Features) -> Tensor | None:

@@ -36,11 +36,9 @@ class Attention(nn.Module):
     def attend(self, qkv: Tensor, *readings: Reading) -> Tensor:
         """What the rows of each reading find, one reading after the other: (B, rows, D)."""
         q, k, v = qkv.transpose(1, 3).unbind(2)
-        found = [
-            F.scaled_dot_product_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], valid).transpose(1, 2)
-            for rows, keys, valid in readings
-        ]
-        return self.out_proj(torch.cat(found, dim=1).flatten(2))
+        found = [_found(q[:, :, rows], k[:, :, keys], v[:, :, keys], valid) for rows, keys, valid in readings]
+        result: Tensor = self.out_proj(torch.cat(found, dim=1).flatten(2))
+        return result
 
     def attend_once(self, row: Tensor, x: Tensor, valid: Tensor | None) -> Tensor:
         """What a single row (B, 1, D) finds in x (B, S, D), without forming keys or values.
@@ -58,6 +56,23 @@ class Attention(nn.Module):
         means = torch.bmm(logits.softmax(dim=2), x).split(1, dim=1)  # (B, 1, D) of each head
         found = [torch.bmm(one, _for_each(row, to.t())) for one, to in zip(means, to_v, strict=True)]
         return linear(torch.cat(found, dim=2) + bias_v, self.out_proj)
+
+
+def _found(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
+    """What the rows of q (B, heads, rows, depth) find in k and v (B, heads, keys, depth): (B, rows, heads, depth).
+
+    A single row is written out: what the fused kernel gives for it depends on where its memory lies, and so on which
+    pairs are scored beside it.
+    """
+    if q.shape[2] > 1:
+        return F.scaled_dot_product_attention(q, k, v, valid).transpose(1, 2)
+    found = []
+    for one, key, value in zip(q.unbind(1), k.unbind(1), v.unbind(1), strict=True):
+        logits = torch.bmm(one * one.shape[2] ** -0.5, key.transpose(1, 2))
+        if valid is not None:
+            logits = logits.masked_fill(~valid[:, 0], -torch.inf)
+        found.append(torch.bmm(logits.softmax(dim=2).to(value.dtype), value))
+    return torch.stack(found, dim=2)
 
 
 def _for_each(pairs: Tensor, matrix: Tensor) -> Tensor:

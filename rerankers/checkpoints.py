@@ -6,20 +6,16 @@ optimiser states and numpy scalars; folders that Hugging Face's Trainer writes, 
 
 from __future__ import annotations
 
-import codecs
 import json
-import pickle
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from rerankers import torch_files
 from rerankers.errors import RerankError
 
 CONTAINERS = ("state", "state_dict", "model_state", "model_state_dict", "model")
@@ -27,6 +23,8 @@ CONTAINERS = ("state", "state_dict", "model_state", "model_state_dict", "model")
 
 #: What holds the weights in a checkpoint folder, best first.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+#: Of a shard, in letters.
+LONGEST_NAME = 60
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -83,7 +81,8 @@ def checkpoint_files(path: Path) -> list[Path]:
             )
         return [whole]
     files = [path / name for name in sorted(set(_weight_map(index).values()))]
-    if absent := [file.name for file in files if not file.is_file()]:
+    # a name that is too long to be one is not looked for: the system raises its own error
+    if absent := [file.name[:LONGEST_NAME] for file in files if len(file.name) > LONGEST_NAME or not file.is_file()]:
         raise RerankError(
             f"{path} without {', '.join(absent[:8])}",
             wanted=f"the shards that {index.name} names",
@@ -157,23 +156,12 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def _load_file(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from error
+    if path.suffix != ".safetensors":
+        return _unwrapped(torch_files.load(path), path)
     try:
-        with torch.serialization.safe_globals(_numpy_types()):
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RerankError(
-            f"{path} holds an object that is refused ({_first_line(error)})",
-            wanted="tensors, numbers, strings, lists and dictionaries",
-            cure="Convert it to safetensors on a machine that trusts its author.",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        return load_file(path)
+    except Exception as error:  # whatever safetensors and torch raise on a header of any content
         raise _damaged(path, error) from error
-    return _unwrapped(stored, path)
 
 
 def _unwrapped(stored: Any, path: Path) -> dict[str, Tensor]:
@@ -192,31 +180,9 @@ def _unwrapped(stored: Any, path: Path) -> dict[str, Tensor]:
     )
 
 
-def _numpy_types() -> list[Any]:
-    """What numpy scalars and arrays in a checkpoint need; the constructors below refuse object data."""
-    allowed: list[Any] = [(codecs.encode, "_codecs.encode"), (np.dtype, "numpy.dtype"), (np.ndarray, "numpy.ndarray")]
-    for package in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed += [
-            (_scalar, f"{package}.scalar"),
-            (import_module("numpy._core.multiarray")._reconstruct, f"{package}._reconstruct"),
-        ]
-    return allowed + [
-        kind for kind in vars(np.dtypes).values() if isinstance(kind, type) and kind is not np.dtypes.ObjectDType
-    ]
-
-
-def _scalar(dtype: np.dtype, data: bytes) -> Any:
-    """A numpy scalar from its bytes, for plain number types only."""
-    if dtype.kind not in "biufc" or not isinstance(data, bytes) or len(data) != dtype.itemsize:
-        raise pickle.UnpicklingError(f"numpy scalar of type {dtype}")
-    return np.frombuffer(data, dtype=dtype)[0]
-
-
 def _damaged(path: Path, error: Exception) -> RerankError:
     return RerankError(
-        f"{path} cannot be read ({_first_line(error)})", wanted="a whole checkpoint file", cure="Fetch it again."
+        f"{path} cannot be read ({torch_files.first_line(error)})",
+        wanted="a whole checkpoint file",
+        cure="Fetch it again.",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -26,6 +26,8 @@ from rerankers.rows import linear
 #: Candidates of one size that are scored at once.
 PAIRS_AT_ONCE = 2
 PAIRS_ON_DEVICE = 32
+#: Up to so many numbers a single map is no work for oneDNN, says torch, and rounds otherwise than one of several.
+LONELY = 20_480
 #: Added to the product of two norms, as the official code does.
 EPSILON = 1e-8
 #: Products of norms above this make EPSILON vanish in float32.
@@ -67,6 +69,14 @@ class CvnetConfig:
                 cure="Extract this image at a larger size.",
             )
         return found
+
+    def convolution(self, size: tuple[int, ...]) -> int:
+        """FLOPs of the convolution of one map of this size."""
+        return 2 * math.prod(size) * 9 * self.channels * self.compressed
+
+    def lonely(self, maps: int, size: tuple[int, ...]) -> bool:
+        """Whether so many maps of this size are convolved by other means than more of them."""
+        return maps == 1 and self.channels * math.prod(size) <= LONELY
 
 
 class Pyramid(NamedTuple):
@@ -115,7 +125,8 @@ def _over_last(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
     """The convolution over the last two positions of x (B, a, b, c, d, C)."""
     images = x.flatten(0, 2).permute(0, 3, 1, 2)
     found = F.conv2d(images, weight, conv.bias, conv.stride, conv.padding)
-    return found.permute(0, 2, 3, 1).unflatten(0, x.shape[:3])
+    result: Tensor = found.permute(0, 2, 3, 1).unflatten(0, x.shape[:3])
+    return result
 
 
 class Learner(nn.Module):
@@ -162,10 +173,14 @@ class Learner(nn.Module):
 
 
 def _normed(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-    """GroupNorm of x (B, a, b, c, d, C) over all positions."""
+    """GroupNorm of x (B, a, b, c, d, C) over all positions. On a CPU pair by pair: threads share out the positions of
+    all, so that how a pair's are summed would depend on the others."""
     positions = x.shape[1:5]
     flat = x.flatten(1, 2).flatten(2, 3).permute(0, 3, 1, 2)
-    return norm(flat).permute(0, 2, 3, 1).unflatten(2, positions[2:]).unflatten(1, positions[:2])
+    together = len(flat) == 1 or flat.is_cuda or torch.is_grad_enabled()
+    normed = norm(flat) if together else torch.cat([norm(one) for one in flat.split(1)])
+    found: Tensor = normed.permute(0, 2, 3, 1).unflatten(2, positions[2:]).unflatten(1, positions[:2])
+    return found
 
 
 class CvnetNetwork(nn.Module):
@@ -181,12 +196,20 @@ class CvnetNetwork(nn.Module):
         # as the maps lie: else every convolution turns its weights first
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
-    def pyramid(self, maps: Tensor) -> Pyramid:
-        """maps: (B, channels, H, W), before the last ReLU of the backbone's stage 3."""
+    def pyramid(self, maps: Tensor, *, company: bool = False) -> Pyramid:
+        """maps: (B, channels, H, W), before the last ReLU of the backbone's stage 3.
+
+        company: a single map comes out as it would among others.
+        """
         sizes = self.config.sizes(*maps.shape[2:])
         # resizing is sixty times faster with the channels last
         maps = maps.to(cast(nn.Conv2d, self.conv2ds[0]).weight.dtype).contiguous(memory_format=torch.channels_last)
-        levels = [conv(_resized(maps, size)).float() for conv, size in zip(self.conv2ds, sizes, strict=True)]
+        levels = []
+        for conv, size in zip(self.conv2ds, sizes, strict=True):
+            resized = _resized(maps, size)
+            twice = company and self.config.lonely(len(maps), size)
+            found = conv(resized.expand(2, -1, -1, -1))[:1] if twice else conv(resized)
+            levels.append(found.float())
         return Pyramid(levels, (maps.shape[2], maps.shape[3]))
 
     def vectors(self, pyramid: Pyramid) -> Vectors:
@@ -222,7 +245,8 @@ class CvnetNetwork(nn.Module):
 
         by_candidate = read("by candidate", candidate.even, query.every, candidate.size, (height, width))
         by_query = read("by query", query.even, candidate.every, query.size, (high, wide))
-        return self.cv_learner(by_candidate, by_query, turned=True)
+        found: Tensor = self.cv_learner(by_candidate, by_query, turned=True)
+        return found
 
     def correlation(self, query: Pyramid, candidate: Pyramid) -> Tensor:
         """All nine correlations (B, 9, H, W, H', W'), by the definition; small norms are seen to."""
@@ -272,16 +296,10 @@ class Cvnet(Reranker):
         pyramid = network.pyramid(query.dense[0][None])
         first = network.vectors(pyramid)
         room = Room()
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for number, one in enumerate(candidates.dense):
-            by_size.setdefault(tuple(one.shape), []).append(number)
         scores = torch.empty(len(candidates), device=query.dense[0].device)
-        pairs = self.at_once or (PAIRS_ON_DEVICE if scores.is_cuda else PAIRS_AT_ONCE)
-        for numbers in by_size.values():
-            for start in range(0, len(numbers), pairs):
-                chosen = numbers[start : start + pairs]
-                maps = torch.stack([candidates.dense[number] for number in chosen])
-                scores[torch.tensor(chosen, device=scores.device)] = self._probability(pyramid, first, maps, room)
+        for chosen in self._goes(candidates.dense):
+            maps = torch.stack([candidates.dense[number] for number in chosen])
+            scores[torch.tensor(chosen, device=scores.device)] = self._probability(pyramid, first, maps, room)
         return scores
 
     def pair_logits(self, query: Features, candidates: Features) -> Tensor:
@@ -310,14 +328,26 @@ class Cvnet(Reranker):
         executed, algorithmic = (
             flops(config, tuple(query.dense[0].shape[1:]), sizes, resized=resized) for resized in (True, False)
         )
-        return Flops(executed=executed, algorithmic=algorithmic)
+        alone = [sizes[chosen[0]] for chosen in self._goes(candidates.dense) if len(chosen) == 1]
+        again = [size for one in alone for size in config.sizes(*one) if config.lonely(1, size)]
+        return Flops(executed=executed + sum(config.convolution(size) for size in again), algorithmic=algorithmic)
 
     def module(self) -> nn.Module:
         return self.network
 
+    def _goes(self, maps: Sequence[Tensor]) -> list[list[int]]:
+        """Which candidates are scored at once: a few, of one size."""
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for number, one in enumerate(maps):
+            by_size.setdefault(tuple(one.shape), []).append(number)
+        pairs = self.at_once or (PAIRS_ON_DEVICE if maps[0].is_cuda else PAIRS_AT_ONCE)
+        return [
+            numbers[start : start + pairs] for numbers in by_size.values() for start in range(0, len(numbers), pairs)
+        ]
+
     def _probability(self, pyramid: Pyramid, first: Vectors, maps: Tensor, room: Room) -> Tensor:
         network = self.network
-        levels = network.pyramid(maps)
+        levels = network.pyramid(maps, company=True)
         vectors = network.vectors(levels)
         logits = network.match(first, vectors, room)
         for number in torch.nonzero(vectors.least * first.least < FAR_FROM_ZERO)[:, 0].tolist():
@@ -384,7 +414,8 @@ def _in_order(features: Features, rows: int, columns: int) -> Tensor:
     order = downwards.gather(2, along).flatten(1)[:, :, None].expand(-1, -1, local.shape[2])
     known = CELL_NORM * local.masked_fill(~valid[:, :, None], 0)
     maps = known.gather(1, order).transpose(1, 2).unflatten(2, (rows, columns))
-    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    found: Tensor = maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    return found
 
 
 def flops(config: CvnetConfig, query: tuple[int, ...], candidates: Sequence[tuple[int, ...]], *, resized: bool) -> int:
@@ -398,7 +429,7 @@ def flops(config: CvnetConfig, query: tuple[int, ...], candidates: Sequence[tupl
         return -(-size[0] // thin) * -(-size[1] // thin)
 
     def pyramid(size: tuple[int, ...]) -> int:
-        return sum(map(area, config.sizes(*size))) * 9 * config.channels * config.compressed
+        return sum(map(config.convolution, config.sizes(*size))) // 2
 
     def learner(one: tuple[int, ...], other: tuple[int, ...]) -> int:
         total = 0

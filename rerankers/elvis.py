@@ -21,6 +21,7 @@ from rerankers.checkpoints import load_into, load_state
 from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import MICRO, MICRO_LOCALS, Inputs, Variant
+from rerankers.rows import times
 
 #: The dustbin head of the official code takes no other.
 WIDTH = 128
@@ -189,7 +190,7 @@ def scaled(logits: Logits, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     share = 1 / (queries + candidates)
     b, b_dust = torch.ones_like(candidate_dust), torch.ones(pairs, 1, device=inner.device)
     for _ in range(iterations):
-        a = share / torch.matmul(inner, b[:, :, None])[:, :, 0].addcmul_(query_dust, b_dust)
+        a = share / times(inner, b).addcmul_(query_dust, b_dust)
         a_dust = share * candidates / ((candidate_dust * b).sum(1, keepdim=True) + corner * b_dust)
         b = share / torch.matmul(a[:, None], inner)[:, 0].addcmul_(candidate_dust, a_dust)
         b_dust = share * queries / ((query_dust * a).sum(1, keepdim=True) + corner * a_dust)
@@ -231,7 +232,8 @@ class Elvis(Reranker):
         """Those of the training head, whatever the mode."""
         network = self.network
         score = network.match(network.side(query.local, mask(query)), network.side(candidates.local, mask(candidates)))
-        return network.g(score[:, None])[:, 0]
+        found: Tensor = network.g(score[:, None])[:, 0]
+        return found
 
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: with the products of the transport, where it leaves the log domain. Algorithmic: without."""

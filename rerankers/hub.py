@@ -27,6 +27,7 @@ PIN = "rerankers-pin.json"
 _PART = r"[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?"
 _NAME = re.compile(rf"{PREFIX}(?P<repository>{_PART}/{_PART})(?:@(?P<revision>{_PART}(?:/{_PART})*))?", re.ASCII)
 _COMMIT = re.compile("[0-9a-f]{40}")
+_FILE = re.compile(r"[\w -][\w. -]*(/[\w -][\w. -]*)*", re.ASCII)
 
 
 class Choice(NamedTuple):
@@ -52,7 +53,7 @@ def fetch(name: str) -> Path:
             cure="Write e.g. hf:vislang/locore_dinov2_base.",
         )
     repository, revision = found["repository"], found["revision"]
-    pinned = _pinned(repository) if revision is None else None
+    pinned = pinned_in(_folder(repository)) if revision is None else None
     commit, file = pinned or _choice(name, repository, revision)
     try:
         # a branch by its name, so that the cache learns where it points to
@@ -109,18 +110,18 @@ def _in_cache(repository: str, revision: str) -> tuple[str, list[str]] | None:
     return (commit, files) if files else None
 
 
-def _pinned(repository: str) -> Choice | None:
+def pinned_in(folder: Path) -> Choice | None:
     """What an earlier use settled on; None when there was none, or its file is damaged."""
     try:
-        stored = json.loads((_folder(repository) / PIN).read_text(encoding="utf8"))
+        stored = json.loads((folder / PIN).read_text(encoding="utf8"))
         choice = Choice(stored["commit"], stored["file"])
-        sound = _COMMIT.fullmatch(choice.commit) and isinstance(choice.file, str)
+        sound = _COMMIT.fullmatch(choice.commit) and _FILE.fullmatch(choice.file) and ".." not in choice.file
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever JSON of another form leads to
         sound = None
     if not sound:
-        log.warning("%s is damaged: the commit of %s is looked up anew", _folder(repository) / PIN, repository)
+        log.warning("%s is damaged: the commit is looked up anew", folder / PIN)
         return None
     return choice
 

@@ -79,10 +79,12 @@ def _accepted(query: Tensor, part: Tensor, squared: Tensor, matching: Matching) 
 
 def _squared_length(vectors: Tensor) -> Tensor:
     """(..., 1) of vectors (..., D), without a copy of them."""
-    return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).square()
+    found: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).square()
+    return found
 
 
 def _distance(query: Tensor, part: Tensor, chosen: Tensor) -> Tensor:
     """Distances (c, n) to the chosen descriptors, from differences: the product above is rough near zero."""
     images = torch.arange(len(part), device=part.device).unsqueeze(1)
-    return (query - part[images, chosen]).norm(dim=2)
+    found: Tensor = (query - part[images, chosen]).norm(dim=2)
+    return found

@@ -134,7 +134,8 @@ def _project(attention: Attention, *, norm: float) -> None:
 def _rotation(width: int, heads: int, *, norm: float) -> Tensor:
     """A rotation, as large as it takes for SHARPNESS between tokens of this length."""
     scale = SHARPNESS * heads * (width // heads) ** 0.5 / norm**2
-    return nn.init.orthogonal_(torch.empty(width, width)) * scale**0.5
+    found: Tensor = nn.init.orthogonal_(torch.empty(width, width)) * scale**0.5
+    return found
 
 
 def _linear(entry: nn.Module) -> nn.Linear:

@@ -20,7 +20,7 @@ from rerankers.errors import RerankError
 from rerankers.interface import Features, Flops, Reranker
 from rerankers.registry import MICRO, MICRO_LOCALS, Inputs, Variant
 from rerankers.room import Room, added_, gelu_, softmax_
-from rerankers.rows import alone, linear
+from rerankers.rows import alone, linear, products
 
 #: Entries of groups that are worked on at most at once: they are narrow, so more of them fit a cache than of other
 #: tokens, and fewer cost more in calls.
@@ -29,6 +29,8 @@ ENTRIES_ON_DEVICE = 1 << 20
 #: Coordinates beyond this are pixels, and need the image's size.
 FAR_OUTSIDE = 10.0
 INNER_BLOCKS = 2
+#: Numbers that a vector of a CPU holds, at most.
+LANES = 16
 #: Numbers of a head up to which attention is written out on CPUs, and its logits that are worked on at once then.
 SHALLOW, LOGITS_AT_ONCE = 16, 1 << 20
 
@@ -86,9 +88,12 @@ class Heads(nn.Module):
         if first:
             return linear(self._first(x, valid), self.proj)
         if x.device.type == "cpu" and x.shape[2] // self.heads <= SHALLOW:
-            return self.proj(self._written_out(x, room, valid))
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
-        return self.proj(F.scaled_dot_product_attention(q, k, v, valid).transpose(1, 2).flatten(2))
+            found = self._written_out(x, room, valid)
+        else:
+            q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
+            found = F.scaled_dot_product_attention(q, k, v, valid).transpose(1, 2).flatten(2)
+        projected: Tensor = self.proj(found)
+        return projected
 
     def _first(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """The same before the projection for the first token alone: (B, 1, W).
@@ -148,11 +153,13 @@ class Heads(nn.Module):
         logits = q[:, 0, :, None] * k[:, 0, None]  # (heads, rows, S, N)
         for one in range(1, q.shape[1]):
             logits.addcmul_(q[:, one, :, None], k[:, one, None])
-        share = logits.softmax(dim=2)[:, None]
+        # the last few of a row would go through another exponential: which groups they are depends on the batch
+        share = F.pad(logits, (0, -many % LANES)).softmax(dim=2)[:, None, ..., :many]
         found = share[:, :, :, 0] * v[:, :, :1]  # (heads, depth, rows, N)
         for one in range(1, tokens):
             found.addcmul_(share[:, :, :, one], v[:, :, one : one + 1])
-        return self.proj(found.view(width, rows * many).t()).view(rows, many, width)
+        result: Tensor = self.proj(found.view(width, rows * many).t()).view(rows, many, width)
+        return result
 
 
 class Mlp(nn.Module):
@@ -247,7 +254,7 @@ class R2FormerNetwork(nn.Module):
         of_query, position = (part.expand(pairs, -1, -1) for part in (query.share, query.position))
         # ranks must not depend on the number type: near ties would fall otherwise
         with torch.autocast(candidate.unit.device.type, enabled=False):
-            cosine = torch.matmul(query.unit, candidate.unit.transpose(1, 2))  # (B, Q, T)
+            cosine = products(query.unit.expand(pairs, -1, -1), candidate.unit.transpose(1, 2))  # (B, Q, T)
             seen = cosine if candidate.valid is None else cosine.masked_fill(~candidate.valid[:, None], -torch.inf)
             forth, forth_index = strongest(seen, self.config.neighbours)
             asked = cosine if query.valid is None else cosine.masked_fill(~query.valid[:, :, None], -torch.inf)
@@ -255,7 +262,8 @@ class R2FormerNetwork(nn.Module):
 
         def gathered(tokens: Tensor, index: Tensor) -> Tensor:
             flat = index.flatten(1)[..., None].expand(-1, -1, width)
-            return tokens.gather(1, flat).unflatten(1, index.shape[1:])
+            found: Tensor = tokens.gather(1, flat).unflatten(1, index.shape[1:])
+            return found
 
         by_cosine = self.pair_head.weight[:, 6].float()
         entries = [
@@ -275,7 +283,8 @@ class R2FormerNetwork(nn.Module):
         for block in before:
             x = block.over_short(x, room, len(x))
         x = last.over_short(x, room, 1)[0]
-        return self.pair_head_2(self.decoder_norm(x)).unflatten(0, groups.shape[:2])
+        found: Tensor = self.pair_head_2(self.decoder_norm(x)).unflatten(0, groups.shape[:2])
+        return found
 
     def probability(self, logits: Tensor) -> Tensor:
         """Of a match, (B,): what the official evaluation sorts by."""
@@ -383,8 +392,13 @@ class R2Former(Reranker):
         enough = valid.sum(dim=1)[valid.sum(dim=1) >= config.neighbours].tolist()
         if queries < config.neighbours:
             enough = []
+        again, length = 0, valid.shape[1]
+        if enough and valid.device.type == "cpu":  # see rows.products
+            pairs = self._pairs(queries, candidates.local[: len(enough)])
+            again = len(enough) if pairs == 1 else int(len(enough) % pairs == 1)
         return Flops(
-            executed=flops(config, queries, [valid.shape[1]] * len(enough), products=False),
+            executed=flops(config, queries, [length] * len(enough), products=False)
+            + 2 * again * queries * length * config.local_dim,
             algorithmic=flops(config, queries, enough, products=True),
         )
 

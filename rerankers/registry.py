@@ -157,7 +157,8 @@ def variants(family: str) -> Mapping[str, Variant]:
     modules = _modules()
     if family not in modules:
         raise _unknown("re-ranker", family, modules)
-    return import_module(modules[family]).VARIANTS
+    found: Mapping[str, Variant] = import_module(modules[family]).VARIANTS
+    return found
 
 
 def parse(request: str) -> Spec:

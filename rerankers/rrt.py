@@ -125,7 +125,8 @@ class Encoder(nn.Module):
             else:
                 qkv = layer.project(x)
             x = layer(x, qkv, seen, shared.room)
-        return self.norm(last.last(x, seen, shared.room))[:, 0]
+        found: Tensor = self.norm(last.last(x, seen, shared.room))[:, 0]
+        return found
 
 
 def _beside(query: Tensor, candidates: Tensor) -> Tensor:
@@ -176,7 +177,8 @@ class GldNetwork(nn.Module):
                 seen[:, 2 : before - 1] = query_valid
             if valid is not None:
                 seen[:, before + 1 :] = valid
-        return self.encoder(shared, tokens, seen)
+        found: Tensor = self.encoder(shared, tokens, seen)
+        return found
 
     def embed(self, global_: Tensor, local: Tensor, scale: Tensor, of_global: Tensor, of_local: Tensor) -> Tensor:
         """Tokens (B, 1 + L, D); globals are mapped before their normalisation, locals only normalised."""
@@ -205,7 +207,8 @@ class SopNetwork(nn.Module):
 
     def read(self, shared: Shared, grid: Tensor) -> Tensor:
         """What CLS holds in the end (B, D)."""
-        return self.encoder(shared, self.embed(grid, self.seg_encoder.weight[3]), None)
+        found: Tensor = self.encoder(shared, self.embed(grid, self.seg_encoder.weight[3]), None)
+        return found
 
     def embed(self, grid: Tensor, segment: Tensor) -> Tensor:
         position = sine_positions(self.config.width, grid.shape[2], grid.shape[3]).to(grid)
@@ -272,7 +275,8 @@ class RrtGld(Reranker):
         states = network.read(
             shared, candidates.global_, candidates.local, scale_indices(candidates.scale, unit), *valid
         )
-        return network.classifier(states)[:, 0]
+        found: Tensor = network.classifier(states)[:, 0]
+        return found
 
     def closed_form(self, query: Features, candidates: Features) -> Flops:
         """Executed: with the padding of candidates, and `attend_once`. Algorithmic: without either."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache, lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +83,7 @@ class Flex(Reading):
 
 
 @lru_cache(maxsize=16)
-def _block_mask(layout: Layout, window: int, rows: range, device: torch.device, valid: Tensor | None = None):
+def _block_mask(layout: Layout, window: int, rows: range, device: torch.device, valid: Tensor | None = None) -> Any:
     from torch.nn.attention.flex_attention import create_block_mask
 
     begins, ends = (end.to(device) + layout.front for end in layout.reaches(rows, window))
@@ -96,7 +97,7 @@ def _block_mask(layout: Layout, window: int, rows: range, device: torch.device, 
 
 
 @cache
-def _flex_attention(device: str):
+def _flex_attention(device: str) -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention, dynamic=False) if device == "cuda" else flex_attention

@@ -97,7 +97,8 @@ class ListNetwork(nn.Module):
         local = F.normalize(local, dim=-1) if normalize else local
         local = local + self.scale_encoder(lists.scale)
         if lists.global_ is None:
-            return local
+            found: Tensor = local
+            return found
         first = self.global_to_lm(lists.global_.to(dtype))[:, :, None]
         return torch.cat([F.normalize(first, dim=-1) if normalize else first, local], dim=2)
 

@@ -63,7 +63,8 @@ class Output(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
     def forward(self, found: Tensor, x: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(found) + x)
+        result: Tensor = self.LayerNorm(self.dense(found) + x)
+        return result
 
 
 class Layer(nn.Module):
@@ -88,7 +89,8 @@ class Layer(nn.Module):
     def settle(self, found: Tensor, x: Tensor) -> Tensor:
         """What tokens (n, D) become that found this; no token sees another."""
         x = self.attention["output"](found, x)
-        return self.output(gelu_(self.intermediate["dense"](x)), x)
+        result: Tensor = self.output(gelu_(self.intermediate["dense"](x)), x)
+        return result
 
 
 class Embeddings(nn.Module):
@@ -134,7 +136,8 @@ class LocoreNetwork(ListNetwork):
         layout = lists.layout(query_global=self.config.query_global)
         x = self.encode(self.embed(lists, layout), reading(layout, lists.seen(layout), lists.local.device))
         logits = self.language_model["classifier"](x)
-        return logits[:, torch.argsort(layout.order).to(logits.device)]
+        found: Tensor = logits[:, torch.argsort(layout.order).to(logits.device)]
+        return found
 
     def scores(self, lists: Lists) -> Tensor:
         """Scores (B, candidates), pooled as the configuration says."""
@@ -149,7 +152,8 @@ class LocoreNetwork(ListNetwork):
         *before, last = self.longformer.layers
         for layer in before:
             x = layer(x, seen)
-        return last(x, seen, rows)
+        found: Tensor = last(x, seen, rows)
+        return found
 
     def embed(self, lists: Lists, layout: Layout, images: slice = slice(None)) -> Tensor:
         """Tokens (B, length, D) on entry, as the network keeps them; or, of the rest, those of these images only."""
@@ -161,4 +165,5 @@ class LocoreNetwork(ListNetwork):
         at = places(layout, self.config)[layout.order].to(x.device)
         at = torch.cat([at[: layout.front], at[layout.front :][start * size : stop * size]])
         x = x + (table.position_embeddings(at) + table.token_type_embeddings.weight[0])
-        return table.LayerNorm(x)
+        found: Tensor = table.LayerNorm(x)
+        return found

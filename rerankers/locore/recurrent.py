@@ -87,7 +87,8 @@ class Rwkv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.attention(self.ln1(x))[0] if x.is_cuda else attentive(self.attention, self.ln1(x))
-        return found + self.feed_forward(self.ln2(x + found))[0]
+        result: Tensor = found + self.feed_forward(self.ln2(x + found))[0]
+        return result
 
     @staticmethod
     def stack(config: RecurrentConfig) -> list[nn.Module]:
@@ -234,7 +235,8 @@ class Crossing(nn.Module):
 
     def settle(self, x: Tensor) -> Tensor:
         """What rows (n, D) become on their own."""
-        return x + self.linear2(gelu_(self.linear1(self.norm2(x))))
+        found: Tensor = x + self.linear2(gelu_(self.linear1(self.norm2(x))))
+        return found
 
 
 class RecurrentNetwork(ListNetwork):
@@ -262,7 +264,8 @@ class RecurrentNetwork(ListNetwork):
 
     def forward(self, lists: Lists) -> Tensor:
         """Logits (B, length, 2) of every token, in the order of the list."""
-        return self.classifier(self.last_norm(torch.cat(self.encode(lists), dim=1)))
+        found: Tensor = self.classifier(self.last_norm(torch.cat(self.encode(lists), dim=1)))
+        return found
 
     def scores(self, lists: Lists) -> Tensor:
         """Scores (B, candidates), pooled over real features as the configuration says."""
@@ -298,7 +301,8 @@ class RecurrentNetwork(ListNetwork):
         seps = self.sep_embedding.to(features.dtype).expand(*features.shape[:2], 1, -1)
         rows = places(Layout(features.shape[1], features.shape[2], query_global=False), self.config)
         x = torch.cat([features, seps], dim=2).flatten(1, 2)
-        return self.norm(x + self.position_embeddings(rows.to(x.device)))
+        found: Tensor = self.norm(x + self.position_embeddings(rows.to(x.device)))
+        return found
 
 
 def feature_mask(lists: Lists) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,8 @@ def wkv(time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor) -> T
     """
     dtype = torch.promote_types(key.dtype, torch.float32)
     parts = (part.to(dtype) for part in (time_decay, time_first, key, value))
-    return cast(Tensor, _Wkv.apply(*parts)).to(key.dtype)
+    found: Tensor = _Wkv.apply(*parts)  # type: ignore[no-untyped-call]  # torch's Function.apply has no types
+    return found.to(key.dtype)
 
 
 def selective_scan(u: Tensor, step: Tensor, rate: Tensor, into: Tensor, out: Tensor) -> Tensor:
@@ -46,7 +47,8 @@ def selective_scan(u: Tensor, step: Tensor, rate: Tensor, into: Tensor, out: Ten
     over = -length % min(STEPS, length)  # steps of no length, which change nothing
     u, step, into, out = (F.pad(part.to(dtype), (0, 0, 0, over)) for part in (u, step, into, out))
     with torch.autocast(u.device.type, enabled=False):
-        return cast(Tensor, _SelectiveScan.apply(u, step, rate.to(dtype), into, out))[:, :length]
+        found: Tensor = _SelectiveScan.apply(u, step, rate.to(dtype), into, out)  # type: ignore[no-untyped-call]  # as above
+    return found[:, :length]
 
 
 def _blocks(tokens: int, *parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
