@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import npz
 from bench.datasets import Dataset, Task
 from bench.datasets.ground_truth import QueryTruth
 from bench.errors import BenchError
@@ -26,6 +27,11 @@ from bench.search import places, search
 WHOLE = 1 << 24
 #: What metrics at 100 look at.
 DEEPEST_CUT = 100
+#: What is saved, with kind and dimensions.
+_SAVED = {
+    **{"whole": ("b", 0), "indices": ("i", 2), "similarity": ("f", 2)},
+    **dict.fromkeys(("images", "places", "lengths", "depths"), ("i", 1)),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +91,23 @@ class FirstStage:
 
     @classmethod
     def load(cls, path: Path) -> FirstStage:
-        """What `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            heads = stored["indices"], stored["similarity"]
-            if stored["whole"]:
-                return cls(*heads)
-            cuts = np.cumsum(stored["lengths"])[:-1]
-            images, stand = (np.split(stored[name], cuts) for name in ("images", "places"))
-            tails = map(Tail, images, stand, stored["depths"].tolist())
-            return cls(*heads, tuple(tails))
+        """What `save` wrote; BenchError for anything else."""
+        cure = "Delete it: it is made again."
+        stored = npz.read(path, _SAVED, cure=cure)
+        indices, similarity, lengths, depths = (stored[name] for name in ("indices", "similarity", "lengths", "depths"))
+        images, stand = stored["images"], stored["places"]
+        behind = (0 if stored["whole"] else len(indices),)
+        if (
+            not (indices.shape == similarity.shape and lengths.shape == depths.shape == behind)
+            or lengths.min(initial=0) < 0
+            or not len(images) == len(stand) == sum(lengths.tolist())
+        ):
+            raise BenchError(f"lists of different lengths in {path}", wanted="those of one search", cure=cure)
+        if stored["whole"]:
+            return cls(indices, similarity)
+        cuts = np.cumsum(lengths)[:-1]
+        tails = map(Tail, np.split(images, cuts), np.split(stand, cuts), depths.tolist())
+        return cls(indices, similarity, tuple(tails))
 
 
 def head_length(dataset: Dataset, gallery: int, shortlist: int) -> int:

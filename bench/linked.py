@@ -125,7 +125,8 @@ def best_orders(
     rest = np.delete(ids, chosen)
     first = np.where(hard, 0, 1)
     last = np.where(transitive, 2, first)
-    return tuple(np.concatenate([images[np.argsort(key, kind="stable")], rest]) for key in (first, last))  # type: ignore[return-value]
+    best, other = (np.concatenate([images[np.argsort(key, kind="stable")], rest]) for key in (first, last))
+    return best, other
 
 
 def at_stake(lists: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], truths: Sequence[QueryTruth]) -> float:

@@ -87,4 +87,5 @@ class CandidateList:
     def merged(self, order: np.ndarray, *, hard_star: bool) -> np.ndarray:
         """The final list of image ids."""
         positions = self.reordered(order)
-        return self.ids[positions[~self.easy] if hard_star else positions]
+        found: np.ndarray = self.ids[positions[~self.easy] if hard_star else positions]
+        return found

@@ -73,7 +73,7 @@ class RerankBenchmark:
             self.benchmark.group = f"re-ranking {candidates} candidates"
         kept, first = taken.copied(), taken.call()
         with _window() as noise:
-            last = self.benchmark.pedantic(taken.call, rounds=rounds, warmup_rounds=warmup_rounds)
+            last: Ranking = self.benchmark.pedantic(taken.call, rounds=rounds, warmup_rounds=warmup_rounds)
         if broken := breaches(taken, kept, first, last):
             self.benchmark.has_error = True  # leaves it out of the tables and of what is saved
             pytest.fail(f"{taken.name} breaks the contract of a re-ranker:\n- " + "\n- ".join(broken), pytrace=False)

@@ -186,7 +186,7 @@ def _norms(descriptors: Array, side: str, start: int = 0) -> NDArray[np.float64]
     """Lengths of the rows (n,), of which the first has the number `start`; BenchError unless all are finite."""
     squares = np.empty(len(descriptors), dtype=np.float32)
     pointers = faiss.swig_ptr(squares), faiss.swig_ptr(descriptors)
-    faiss.fvec_norms_L2sqr(*pointers, descriptors.shape[1], len(squares))  # type: ignore[attr-defined]
+    faiss.fvec_norms_L2sqr(*pointers, descriptors.shape[1], len(squares))  # type: ignore[attr-defined]  # of C++
     if not np.isfinite(squares).all():
         bad = np.flatnonzero(~np.isfinite(squares))
         raise BenchError(

@@ -12,7 +12,7 @@ _TALLY = pytest.StashKey[Tally]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--thorough", action="store_true", help="As often as `nox -s faults` and `nox -s fuzz` try: takes an hour each."
+        "--thorough", action="store_true", help="As often as `nox -s faults` and `nox -s fuzz` try: takes hours."
     )
 
 

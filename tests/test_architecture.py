@@ -15,9 +15,10 @@ GROUND = (
     *("bench.search", "bench.exact"),
 )
 #: Below all of bench.
-CELLAR = ("bench.errors", "bench.files")
+CELLAR = ("bench.errors", "bench.files", "bench.others", "bench.npz")
 #: What a room may import beside itself and the cellar.
 ALLOWED = {
+    "bench.datasets": ("rerankers.pickles", "rerankers.torch_files", "rerankers.errors"),
     "bench.features": ("rerankers",),
     "bench.fetching": ("rerankers",),
     "bench.search": ("bench.exact",),

@@ -8,6 +8,7 @@ of the gallery, by its name, is junk for itself.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from bench.errors import BenchError
 
 #: CUB's second half, on which metric learning tests (Song et al., section 5).
 CUB_TESTED = range(101, 201)
+
+_CLASS = re.compile("[0-9]{1,9}")
 
 Sides = tuple[Listed, Listed, Path]
 
@@ -46,9 +49,10 @@ def load_classes(name: str, folder: Path) -> Dataset:
 
 def truths(queries: Listed, gallery: Listed) -> tuple[QueryTruth, ...]:
     """For each query: the gallery's images of its class, and itself as junk where it is one of them."""
-    order = np.argsort(np.array(gallery.classes), kind="stable")
-    names, starts = np.unique(np.array(gallery.classes)[order], return_index=True)
-    members = dict(zip(names.tolist(), np.split(order.astype(np.int64), starts[1:]), strict=True))
+    numbers: dict[str, list[int]] = {}  # not by numpy, in which all names would take as much as the longest
+    for number, kind in enumerate(gallery.classes):
+        numbers.setdefault(kind, []).append(number)
+    members = {kind: np.array(found, dtype=np.int64) for kind, found in numbers.items()}
     place = {name: number for number, name in enumerate(gallery.names)}
     none = np.empty(0, dtype=np.int64)
     found = []
@@ -73,7 +77,7 @@ def _birds(folder: Path) -> Sides:
     labels = listing.parent / "image_class_labels.txt"
     kinds = {row["id"]: row["class"] for row in read_columns(labels, names=["id", "class"])}
     rows = list(read_columns(listing, names=["id", "path"]))
-    if strangers := [row["id"] for row in rows if not kinds.get(row["id"], "").isdecimal()]:
+    if strangers := [row["id"] for row in rows if not _CLASS.fullmatch(kinds.get(row["id"], ""))]:
         raise flaw(labels, 0, f"no class of image {strangers[0]}", wanted=f"one for each image of {listing.name}")
     rows = [row for row in rows if int(kinds[row["id"]]) in CUB_TESTED]
     tested = _listed(listing, [row["path"] for row in rows], [kinds[row["id"]] for row in rows])
@@ -106,11 +110,15 @@ def _entries(path: Path, key: str, *, everyone: bool) -> Listed:
     try:
         rows: Any = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BenchError(f"cannot read {path} ({error})", wanted="a JSON list", cure="Fetch it again.") from error
+        raise BenchError(
+            f"cannot read {path} ({error!s:.200})", wanted="a JSON list", cure="Fetch it again."
+        ) from error
     wanted = {"path", key} if everyone else {"path"}
     if not isinstance(rows, list) or not all(isinstance(row, dict) and wanted <= row.keys() for row in rows):
         raise flaw(path, 1, "no list of images", wanted=f"objects with `path` and `{key}`")
-    return _listed(path, [row["path"] for row in rows], [str(row.get(key, "")) for row in rows])
+    if not all(isinstance(row.get(key, ""), str | int) for row in rows):
+        raise flaw(path, 1, f"a `{key}` that is no number", wanted="one for each image")
+    return _listed(path, [row["path"] for row in rows], [f"{row.get(key, '')}" for row in rows])
 
 
 def _listed(path: Path, names: Sequence[str], classes: Sequence[str]) -> Listed:

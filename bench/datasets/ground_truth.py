@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,14 @@ from bench.files import write_text
 log = logging.getLogger(__name__)
 
 LABELS = ("easy", "hard", "junk")
+#: No image has a side as long.
+MOST_PIXELS = 1 << 31
 
 Box = tuple[float, float, float, float]
 
-# Empty, absolute, on a drive, with a step up, or with a zero byte: a name that could leave its folder.
-_UNSAFE_NAME = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\0")
+# Empty, absolute, on a drive, with a step up, or with a zero byte: a name that could leave its folder. Or of half a
+# character (JSON can say it), which no file has.
+_UNSAFE_NAME = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\0|[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ def read_ground_truth(
     together: an empty gallery, lengths that differ, an index outside the gallery, an image under two labels, a name
     that is absolute or steps up.
     """
-    document = _read_json(path) if path.suffix == ".json" else safe_pickle.load(path)
+    document = read_json(path) if path.suffix == ".json" else safe_pickle.load(path)
     if isinstance(document, Mapping):
         listed = {"imlist": gallery, "qimlist": queries}
         document = {name: names for name, names in listed.items() if names is not None} | dict(document)
@@ -124,7 +126,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} in a ground truth")
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The document in a JSON file; BenchError for a missing or damaged one."""
     try:
         return json.loads(path.read_text(encoding="utf8"))
     except OSError as error:
@@ -134,7 +137,9 @@ def _read_json(path: Path) -> Any:
             cure="Check the path; the layout is described in bench.datasets.ground_truth.",
         ) from error
     except (ValueError, RecursionError) as error:
-        raise BenchError(f"{path} is not JSON ({error})", wanted="a JSON object", cure="Write it again.") from error
+        raise BenchError(
+            f"{path} is not JSON ({error!s:.200})", wanted="a JSON object", cure="Write it again."
+        ) from error
 
 
 def _ground_truth(document: Any) -> GroundTruth:
@@ -161,7 +166,7 @@ def safe_names(names: Any, what: str) -> tuple[str, ...]:
         raise _flaw(f"{what} that is no list of names", wanted="a list of image names")
     for name in names:
         if _UNSAFE_NAME.search(name):
-            raise _flaw(f"the name {name!r} in {what}", wanted="names relative to the folder, without '..'")
+            raise _flaw(f"the name {name[:200]!r} in {what}", wanted="names relative to the folder, without '..'")
     return tuple(str(name) for name in names)
 
 
@@ -205,8 +210,9 @@ def _box(values: Any, query: int) -> Box | None:
         return None
     listed = values.tolist() if isinstance(values, np.ndarray) else values
     numbers = isinstance(listed, list | tuple) and all(_is_integer(v) or isinstance(v, float) for v in listed)
-    if not numbers or len(listed) != 4 or not all(math.isfinite(v) for v in listed):
-        raise _flaw(f"bbx {values!r:.80} of query {query}", wanted="four numbers x1, y1, x2, y2")
+    if not numbers or len(listed) != 4 or not all(-MOST_PIXELS < v < MOST_PIXELS for v in listed):
+        # without the values: the text of lists in lists may be longer than all memory
+        raise _flaw(f"bbx as {type(values).__name__} of query {query}", wanted="four numbers x1, y1, x2, y2")
     left, top, right, bottom = (float(value) for value in listed)
     if not (left < right and top < bottom):
         raise _flaw(f"bbx {listed} of query {query}", wanted="x1 < x2 and y1 < y2")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scipy.io import loadmat
-
 from bench.datasets.base import Dataset, Task
 from bench.datasets.ground_truth import parsed, read_ground_truth
 from bench.datasets.listed import first_file, read_list
+from bench.datasets.matlab import read_variables
 from bench.errors import BenchError
 
 
@@ -39,16 +38,16 @@ def load_instances(name: str, folder: Path) -> Dataset:
 def _matlab(path: Path) -> dict[str, Any]:
     """The content of MATLAB's file in the layout of the others: it counts from 1, and boxes have width and height."""
     try:
-        stored = loadmat(path, variable_names=["imlist", "qimlist", "gnd"])
-        found: dict[str, Any] = {key: [str(name[0]) for name in stored[key].ravel()] for key in ("imlist", "qimlist")}
+        stored = read_variables(path)
+        found: dict[str, Any] = {key: stored[key] for key in ("imlist", "qimlist")}
         found["gnd"] = []
-        for places, box, *_ in stored["gnd"].ravel():
-            left, top, width, height = map(float, box.ravel())
-            ok = [int(place) - 1 for place in places.ravel()]
+        for places, box in (list(entry.values())[:2] for entry in stored["gnd"]):
+            left, top, width, height = map(float, box)
+            ok = [int(place) - 1 for place in places]
             found["gnd"].append({"ok": ok, "bbx": [left, top, left + width, top + height]})
-    except Exception as error:  # whatever scipy raises on bytes that no MATLAB wrote
+    except Exception as error:  # whatever bytes lead to that no MATLAB wrote
         raise BenchError(
-            f"cannot read {path} ({type(error).__name__}: {error})",
+            f"cannot read {path} ({type(error).__name__}: {error!s:.200})",
             wanted="imlist, qimlist, and gnd with the positives and the box of each query",
             cure="Fetch it again; see docs/datasets/instre.md.",
         ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.datasets.base import Dataset, Task
-from bench.datasets.ground_truth import GroundTruth, QueryTruth, read_ground_truth
+from bench.datasets.ground_truth import GroundTruth, QueryTruth, read_ground_truth, safe_names
 from bench.datasets.listed import first_file, flaw, read_csv, read_list
 
 SOLUTION = "retrieval_solution_v2.1.csv"
@@ -47,8 +47,8 @@ def _official(solution: Path, folder: Path) -> tuple[GroundTruth, int]:
     chosen = [one for usage in USAGES for one in queries[usage]]
     return (
         GroundTruth(
-            tuple(_sharded("index", image) for image in ids),
-            tuple(_sharded("test", query) for query, _ in chosen),
+            safe_names([_sharded("index", image) for image in ids], str(index)),
+            safe_names([_sharded("test", query) for query, _ in chosen], str(solution)),
             tuple(truth for _, truth in chosen),
         ),
         len(queries["Private"]),

@@ -21,7 +21,10 @@ class Listed:
 
 def read_list(path: Path) -> Listed:
     """Lines `path`, `path,class` or `path,class,width,height`, all of one kind (AMES and ELViS, DOLG's distractors)."""
-    rows = [row for row in csv.reader(lines(path)) if row]
+    try:
+        rows = [row for row in csv.reader(lines(path)) if row]
+    except csv.Error as error:
+        raise flaw(path, 0, str(error), wanted="one image a line") from error
     if not rows:
         raise flaw(path, 0, "no image", wanted="one a line")
     with_class = len(rows[0]) > 1
@@ -46,12 +49,15 @@ def read_columns(path: Path, *, names: Sequence[str], skipped: int = 0) -> Itera
 def read_csv(path: Path, *, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """Rows of a CSV file whose heading has at least these columns."""
     reader = csv.DictReader(lines(path))
-    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-        raise flaw(path, 1, f"no column {', '.join(missing)}", wanted=f"the columns {', '.join(columns)}")
-    for number, row in enumerate(reader, 2):
-        if any(row[name] is None for name in columns):
-            raise flaw(path, number, "too few fields", wanted=f"the columns {', '.join(columns)}")
-        yield row
+    try:
+        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise flaw(path, 1, f"no column {', '.join(missing)}", wanted=f"the columns {', '.join(columns)}")
+        for number, row in enumerate(reader, 2):
+            if any(row[name] is None for name in columns):
+                raise flaw(path, number, "too few fields", wanted=f"the columns {', '.join(columns)}")
+            yield row
+    except csv.Error as error:
+        raise flaw(path, reader.line_num, str(error), wanted=f"the columns {', '.join(columns)}") from error
 
 
 def lines(path: Path) -> list[str]:

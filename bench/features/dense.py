@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import BenchError
 from bench.features.extract import Progress, fingerprint_of
+from bench.features.formats import hdf5_rows
 from bench.features.images import ImageRef, read_colour
-from bench.features.layout import FINGERPRINT, LAYOUT_VERSION, MAPS, MAPS_FILE, open_hdf5
+from bench.features.layout import FINGERPRINT, LAYOUT_VERSION, MAPS, MAPS_FILE
+from bench.features.rows import Rows, take, to_float32
 from bench.features.writing import Attributes, Partial, write_store
 from rerankers.interface import Features
 
@@ -51,20 +52,22 @@ class DenseStore:
     """Feature maps of N images: rows (N, 2 + room for the largest map)."""
 
     path: Path
-    rows: h5py.Dataset
+    rows: Rows
     channels: int
 
     @classmethod
     def open(cls, folder: Path) -> DenseStore:
         """What `describe_dense` put into `folder`; BenchError when it is missing, damaged or laid out otherwise."""
         path = folder / MAPS_FILE
-        file = open_hdf5(path)
-        rows, channels = file.get(MAPS), file.attrs.get("channels")
-        if not isinstance(rows, h5py.Dataset) or rows.ndim != 2 or channels is None:
+        rows, attributes = hdf5_rows(path, MAPS)
+        channels = attributes.get("channels")
+        if len(rows.shape) != 2 or rows.shape[1] <= HEAD or not isinstance(channels, int) or channels < 1:
             raise BenchError(
-                f"no dataset {MAPS!r} in {path}", wanted="a store of feature maps", cure="Delete it and extract again."
+                f"dataset {MAPS!r} of shape {rows.shape} in {path}, of {channels} channels",
+                wanted="a store of feature maps",
+                cure="Delete it and extract again.",
             )
-        return cls(path, rows, int(channels))
+        return cls(path, rows, channels)
 
     def __len__(self) -> int:
         """Number of images N."""
@@ -81,15 +84,16 @@ class DenseStore:
                 wanted=f"0 to {len(self) - 1}",
                 cure="Check that the shortlist and the store belong to one data set.",
             )
-        height, width = (int(side) for side in self.rows[image, :HEAD])
+        row = to_float32(take(self.rows, np.array([image])))[0]
+        height, width = (int(side) if side < self.rows.shape[1] else 0 for side in np.nan_to_num(row[:HEAD]).tolist())
         count = self.channels * height * width
         if min(height, width) < 1 or HEAD + count > self.rows.shape[1]:
             raise BenchError(
-                f"a map of {height} x {width} in {self.path}",
+                f"a map of {row[0]:g} x {row[1]:g} in {self.path}",
                 wanted=f"at most {self.rows.shape[1] - HEAD} numbers",
                 cure="Delete it and extract again.",
             )
-        return torch.from_numpy(self.rows[image, HEAD : HEAD + count].reshape(self.channels, height, width))
+        return torch.from_numpy(row[HEAD : HEAD + count].reshape(self.channels, height, width))
 
 
 def describe_dense(

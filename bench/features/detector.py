@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,7 @@ def load_detector(path: Path) -> Detector:
         )
     detector = Detector(state["conv1.weight"].shape[1])
     load_into(detector, state)
-    return cast(Detector, detector.eval().requires_grad_(False))
+    return detector.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 
 from bench.errors import BenchError
+from bench.features import hdf5
+from bench.features.chunked import ChunkRows, PartRows
 from bench.features.layout import DESCRIPTOR_FIELD, GLOBAL, LOCAL, METADATA_FIELD, open_hdf5
-from bench.features.rows import Field, FileRows, Rows
+from bench.features.rows import LONGEST_BYTES, FileRows, Rows, Stored
+from rerankers import torch_files
+from rerankers.errors import RerankError
 
-#: What is mapped as it lies; HDF5 also converts the same types of the other byte order.
-MAPPED = (np.dtype("<f2"), np.dtype("<f4"))
-READ = (*MAPPED, *(one.newbyteorder() for one in MAPPED))
+READ = tuple(np.dtype(name) for name in ("<f2", "<f4", ">f2", ">f4"))
+#: The one form in which NumPy writes the heading of an array of numbers.
+_NPY = re.compile(rb"\{'descr': '([<>|]\w\d{1,2})', 'fortran_order': False, 'shape': \((\d+(?:, ?\d+)*),?\), ?\} *\n")
 #: How files begin that torch.save wrote before it wrote zip files.
 OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
@@ -39,7 +44,7 @@ def global_rows(path: Path, count: int | None) -> tuple[Rows, dict[str, Any]]:
         ) from error
     if start.startswith(b"\x89HDF"):
         with open_hdf5(path) as file:
-            name = GLOBAL if GLOBAL in file or LOCAL not in file else LOCAL  # as ELViS calls them too
+            name = LOCAL if LOCAL in file.links and GLOBAL not in file.links else GLOBAL  # as ELViS calls them too
         return hdf5_rows(path, name)
     if start.startswith(b"\x93NUMPY"):
         return npy_rows(path), {}
@@ -60,29 +65,43 @@ def hdf5_rows(path: Path, name: str) -> tuple[Rows, dict[str, Any]]:
     Raises BenchError when the file is missing, cut short or not HDF5, or the dataset is missing, empty, in parts of
     which some are missing, or neither float16 nor float32.
     """
-    file = open_hdf5(path)
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
+    with open_hdf5(path) as file:
+        return _rows(file, name), file.attributes
+
+
+def _rows(file: hdf5.File, name: str, *, alone: bool = False) -> Stored:
+    """alone: as a part of a virtual dataset, which is none itself."""
+    path, dataset = file.content.path, file.dataset(name, known=READ)
+    if dataset is None:
         raise BenchError(
-            f"no dataset {name!r} in {path} (it has {', '.join(file) or 'nothing'})",
+            f"no dataset {name!r} in {path} (it has {', '.join(sorted(file.links)) or 'nothing'})",
             wanted=f"the dataset {name!r}",
             cure="Convert the file to this layout.",
         )
+    shape, layout = dataset.shape, dataset.layout
     if dataset.dtype not in READ:
         raise wrong_type(f"dataset {name!r} in {path}", dataset.dtype)
-    if not dataset.size:
+    if not shape or layout is None:
         raise BenchError(
-            f"the dataset {name!r} of shape {dataset.shape} in {path} is empty",
+            f"the dataset {name!r} of shape {shape} in {path} is empty",
             wanted="at least one image",
             cure="Extract or fetch it again.",
         )
-    _check_sources(dataset, path)
-    attributes, offset = dict(file.attrs), dataset.id.get_offset()
-    if offset is None or dataset.dtype not in MAPPED:
-        return dataset, attributes  # the file stays open as long as its dataset is in use
-    rows = FileRows(path, dataset.dtype, dataset.shape, offset)
-    file.close()
-    return rows, attributes
+    if math.prod(shape[1:]) * dataset.dtype.itemsize > LONGEST_BYTES:
+        raise hdf5.Damaged(f"rows of shape {shape[1:]}")
+    if isinstance(layout, hdf5.Contiguous):
+        return FileRows(path, dataset.dtype, shape, layout.offset)
+    if isinstance(layout, hdf5.Chunked):
+        return ChunkRows(file.content, dataset.dtype, shape, layout)
+    if alone:
+        raise hdf5.Damaged(f"{name!r} of a virtual dataset, which is virtual itself")
+    parts = []
+    for source in layout.sources:
+        part = _source(file, source, name)
+        if source.first + source.stop - source.start > len(part) or part.shape[1:] != shape[1:]:
+            raise hdf5.Damaged(f"a part of {name!r} of shape {part.shape} in {source.file}")
+        parts.append((part, source.first, source.first + source.stop - source.start))
+    return PartRows(parts, shape, dataset.dtype)
 
 
 def local_rows(path: Path) -> tuple[Rows, Rows | None, dict[str, Any]]:
@@ -90,51 +109,59 @@ def local_rows(path: Path) -> tuple[Rows, Rows | None, dict[str, Any]]:
 
     The latter where the file keeps both as fields, as files of AMES do. Raises BenchError as `hdf5_rows`.
     """
-    file = open_hdf5(path)
-    dataset = file.get(LOCAL)
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.names is None:
-        file.close()
-        rows, attributes = hdf5_rows(path, LOCAL)
-        return rows, None, attributes
-    fields = dataset.dtype.fields or {}
-    if dataset.ndim != 1 or not dataset.size or {METADATA_FIELD, DESCRIPTOR_FIELD} - fields.keys():
-        raise wrong_type(f"dataset {LOCAL!r} in {path}", dataset.dtype)
-    offset = dataset.id.get_offset()
-    found: list[Rows] = []
-    for name in (DESCRIPTOR_FIELD, METADATA_FIELD):
-        inner, within = fields[name][:2]
-        kind, shape = inner.subdtype or (inner, ())
-        if kind not in READ or len(shape) != 2:
-            raise wrong_type(f"field {name!r} of {LOCAL!r} in {path}", inner)
-        if offset is None or kind not in MAPPED:
-            found.append(Field(dataset, name))
-        else:
-            rows = (len(dataset), *shape)
-            found.append(FileRows(path, kind, rows, offset + within, stride_bytes=dataset.dtype.itemsize))
-    return found[0], found[1], dict(file.attrs)
+    with open_hdf5(path) as file:
+        dataset = file.dataset(LOCAL, known=READ)
+        if dataset is None or dataset.dtype.names is None:
+            return _rows(file, LOCAL), None, file.attributes
+        fields: Mapping[str, Any] = dataset.dtype.fields or {}
+        shape = dataset.shape
+        if not shape or len(shape) != 1 or not dataset.size or {METADATA_FIELD, DESCRIPTOR_FIELD} - fields.keys():
+            raise wrong_type(f"dataset {LOCAL!r} in {path}", dataset.dtype)
+        found: list[Rows] = []
+        for name in (DESCRIPTOR_FIELD, METADATA_FIELD):
+            inner, within = fields[name][:2]
+            if inner.base not in READ or len(inner.shape) != 2 or not math.prod(inner.shape):
+                raise wrong_type(f"field {name!r} of {LOCAL!r} in {path}", inner)
+            if isinstance(dataset.layout, hdf5.Contiguous):
+                offset, step = dataset.layout.offset + within, dataset.dtype.itemsize
+                found.append(FileRows(path, inner.base, (*shape, *inner.shape), offset, stride_bytes=step))
+            elif isinstance(dataset.layout, hdf5.Chunked):
+                found.append(ChunkRows(file.content, dataset.dtype, shape, dataset.layout, field=name))
+            else:
+                raise hdf5.Damaged("fields of a virtual dataset")
+        return found[0], found[1], file.attributes
 
 
 def npy_rows(path: Path) -> FileRows:
     """The array in a `.npy` file; BenchError when it is cut short, not float16 or float32, or holds objects."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as error:
+    # Not np.load, which evaluates the heading.
+    with path.open("rb") as file:
+        start = file.read(12)
+        before = 10 if start[6:7] == b"\1" else 12
+        length = int.from_bytes(start[8:before], "little")
+        heading = (start[before:] + file.read(min(length, 4096)))[:length]
+    said = _NPY.fullmatch(heading)
+    if said is None or len(said[2]) > 200:
         raise BenchError(
-            f"cannot read {path} ({error})", wanted="a whole .npy file of numbers", cure="Extract or fetch it again."
-        ) from error
-    if array.dtype not in MAPPED or not array.flags.c_contiguous or not array.size:
-        raise wrong_type(f"array of shape {array.shape} in {path}", array.dtype)
-    return FileRows(path, array.dtype, array.shape, array.offset)
+            f"cannot read {path} (it begins with {heading[:80]!r})",
+            wanted="a whole .npy file of numbers, row by row",
+            cure="Extract or fetch it again.",
+        )
+    dtype, shape = said[1].decode(), tuple(map(int, said[2].split(b",")))
+    if not math.prod(shape) or dtype not in ("<f2", "<f4", ">f2", ">f4"):
+        raise wrong_type(f"array of shape {shape} in {path}", dtype)
+    return FileRows(path, np.dtype(dtype), shape, before + length)
 
 
 def torch_rows(path: Path) -> FileRows:
     """The one tensor that torch.save wrote; BenchError for anything else, of which nothing is executed."""
     try:
-        tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        tensor = torch_files.load(path, meta=True)
         offset = _record_offset(path)
-    except (OSError, RuntimeError, UnpicklingError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a zip reader raises on bytes that torch did not write
+        seen = error.seen if isinstance(error, RerankError) else torch_files.first_line(error)
         raise BenchError(
-            f"cannot read {path} ({str(error).splitlines()[0]})",
+            f"cannot read {path} ({seen})",
             wanted="one tensor as torch.save writes it",
             cure="Extract or fetch it again.",
         ) from error
@@ -168,15 +195,23 @@ def wrong_type(seen: str, dtype: object) -> BenchError:
     )
 
 
-def _check_sources(dataset: h5py.Dataset, path: Path) -> None:
-    """BenchError when a part of a virtual dataset is missing, for HDF5 would read zeros in its place."""
-    for name in {source.file_name for source in dataset.virtual_sources()} if dataset.is_virtual else ():
-        if name != "." and not (path.parent / name).exists():
-            raise BenchError(
-                f"{path} reads a part of {dataset.name!r} from {name}, which is not there",
-                wanted="all parts of a virtual dataset beside it",
-                cure=f"Put {name} into {path.parent}.",
-            )
+def _source(file: hdf5.File, source: hdf5.Source, name: str) -> Stored:
+    """The rows of a part of a virtual dataset, which lies in the same file or in one beside it."""
+    path, part = file.content.path, source.dataset.removeprefix("/")
+    if source.file == ".":
+        return _rows(file, part, alone=True)
+    if Path(source.file).name != source.file:
+        raise hdf5.Damaged(f"a part of {name!r} in {source.file!r}, which is not beside it")
+    beside = path.parent / source.file
+    if not beside.is_file():
+        # HDF5 itself would read zeros in its place
+        raise BenchError(
+            f"{path} reads a part of {'/' + name!r} from {source.file}, which is not there",
+            wanted="all parts of a virtual dataset beside it",
+            cure=f"Put {source.file} into {path.parent}.",
+        )
+    with open_hdf5(beside) as other:
+        return _rows(other, part, alone=True)
 
 
 def _record_offset(path: Path) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.features.headers import MOST_PIXELS, too_large
 
 MIN_BOX = 4  # pixels a side; less than this holds nothing to describe
 
@@ -95,21 +96,23 @@ def _read(image: ImageRef, mode: int, max_side: int) -> NDArray[np.uint8]:
 def _decode(path: Path, mode: int) -> NDArray[np.uint8]:
     # Not cv2.imread: it says None alike for a missing file, a forbidden one and a broken one.
     try:
-        content = np.fromfile(path, dtype=np.uint8)
+        content = path.read_bytes()
     except OSError as error:
         raise BenchError(
             f"cannot read the image {path} ({error.strerror or error})",
             wanted="a file that exists and may be read",
             cure="Check the path and the data set's list of images.",
         ) from error
-    try:
-        found = cv2.imdecode(content, mode) if len(content) else None
-    except cv2.error:
-        found = None
+    refused, found = too_large(content), None
+    if refused is None:
+        try:
+            found = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+        except cv2.error as error:
+            refused = str(error.err)
     if found is None:
         raise BenchError(
-            f"cannot decode the image {path} ({len(content):,} bytes)",
-            wanted="a whole JPEG, PNG, WebP, TIFF or BMP file of 8 or 16 bits a channel",
+            f"cannot decode the image {path} ({len(content):,} bytes){f': {refused}' if refused else ''}",
+            wanted=f"a whole JPEG, PNG, WebP, TIFF or BMP file, 8 or 16 bits a channel, up to {MOST_PIXELS:,} pixels",
             cure="Fetch or convert this file again, or take it out of the data set.",
         )
     return found.astype(np.uint8, copy=False)

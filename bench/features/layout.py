@@ -7,12 +7,12 @@ the described images: `size` (N, 2), width and height in pixels.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
-
 from bench.errors import BenchError
+from bench.features import hdf5
 
 LAYOUT_VERSION = 1
 LOCAL, GLOBAL, SIZE, MAPS = "features", "global", "size", "maps"
@@ -35,20 +35,34 @@ X, Y, SCALE, MASK, WEIGHT, DESCRIPTOR = range(6)
 METADATA_FIELD, DESCRIPTOR_FIELD = "metadata", "descriptor"
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """The file, for reading; BenchError when it is missing, cut short, or not HDF5."""
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[hdf5.File]:
+    """The file, for reading; BenchError when it is missing, cut short, not HDF5, or of a kind that is not read."""
     try:
-        path.open("rb").close()
-        return h5py.File(path, "r", locking=False)
+        with described(path):
+            yield hdf5.File(path)
     except OSError as error:
-        # HDF5 tells only in words that a file is shorter than its header says.
-        cut = re.search(r"truncated file: eof = (\d+),.*stored_eof = (\d+)", str(error))
-        if cut:
-            raise cut_short(path, int(cut[1]), int(cut[2])) from error
         raise BenchError(
             f"cannot read {path} as HDF5 ({error.strerror or error})",
             wanted="a whole HDF5 file",
-            cure="Check the path; if the file is damaged, delete it and extract again.",
+            cure="Check the path, or extract the descriptors first.",
+        ) from error
+
+
+@contextmanager
+def described(path: Path) -> Iterator[None]:
+    """Turns what damaged bytes lead to into BenchError."""
+    try:
+        yield
+    except (BenchError, OSError):
+        raise
+    except hdf5.Short as error:
+        raise cut_short(path, error.seen, error.wanted) from error
+    except Exception as error:  # bytes at random can make anything of numbers and text
+        raise BenchError(
+            f"cannot read {path} as HDF5 ({error if isinstance(error, hdf5.Damaged) else repr(error)})",
+            wanted="a whole HDF5 file, as h5py writes it unless told otherwise",
+            cure="If it is damaged, delete it and extract (or fetch) it again; else rewrite it with `h5repack`.",
         ) from error
 
 

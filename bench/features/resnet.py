@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -44,7 +43,8 @@ class Transform(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.a_bn(self.a(x)).clamp_(min=self.floor)
         x = self.b_bn(self.b(x)).clamp_(min=self.floor)
-        return self.c_bn(self.c(x))
+        found: Tensor = self.c_bn(self.c(x))
+        return found
 
 
 class Bottleneck(nn.Module):
@@ -60,7 +60,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = self.bn(self.proj(x)) if self.projected else x
-        return self.f(x).add_(shortcut)
+        found: Tensor = self.f(x).add_(shortcut)
+        return found
 
 
 class Stage(nn.Module):
@@ -112,7 +113,8 @@ class Head(nn.Module):
         self.fc = nn.Linear(GLOBAL_DIM, GLOBAL_DIM)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.pool(x))
+        found: Tensor = self.fc(self.pool(x))
+        return found
 
 
 class Backbone(nn.Module):
@@ -149,7 +151,8 @@ class Backbone(nn.Module):
         x = self.stem(images)
         for stage in (self.s1, self.s2):
             x = stage(x).clamp_(min=self.floor)
-        return self.s3(x)
+        found: Tensor = self.s3(x)
+        return found
 
     def last_map(self, feature_map: Tensor) -> Tensor:
         """(B, 2048, H / 32, W / 32), after the last ReLU, from the map of stage 3."""
@@ -170,7 +173,7 @@ def load_backbone(name: str, *, checkpoint: Path | None = None, seed: int = 0, r
         state = load_state(checkpoint)
         load_into(backbone, state, within="encoder_q.")
         backbone.weights = f"{checkpoint.name} {checkpoint.stat().st_size} {checkpoint.stat().st_mtime_ns}"
-    return cast(Backbone, backbone.eval().requires_grad_(False))
+    return backbone.eval().requires_grad_(False)
 
 
 def _balance(backbone: Backbone) -> None:

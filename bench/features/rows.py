@@ -6,25 +6,27 @@ are mapped for as long as a block of them is in use: then the file's pages are n
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from bench.features.layout import cut_short
 
+#: Longest row of an image, its descriptors or its map.
+LONGEST_BYTES = 256 << 20
 PART = 32  # rows read at once, where they are worked on after that
 
 
 class FileRows:
-    """Rows (N, ...) of float16 or float32, one after the other in a file that stays open.
+    """Rows (N, ...) of float16 or float32 in either byte order, one after the other in a file that stays open.
 
     stride_bytes: from one row to the next, where something else lies between them; None: nothing does. They stay those
     of the file that was opened, even when another takes its name.
@@ -41,7 +43,7 @@ class FileRows:
     ) -> None:
         """Raises BenchError when the file is too short for the shape."""
         self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
-        self.row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+        self.row_bytes = math.prod(shape[1:]) * dtype.itemsize
         self.stride_bytes = self.row_bytes if stride_bytes is None else stride_bytes
         seen, wanted = path.stat().st_size, offset + (shape[0] - 1) * self.stride_bytes + self.row_bytes
         if seen < wanted:
@@ -54,7 +56,8 @@ class FileRows:
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Of all rows as an array, mapped; float16 as it is."""
-        return self._mapped(0, self.shape[0], mmap.ACCESS_READ)[key]
+        found: NDArray[Any] = self._mapped(0, self.shape[0], mmap.ACCESS_READ)[key]
+        return found
 
     def block(self, start: int, stop: int) -> NDArray[np.float32]:
         """Rows [start, stop) as float32; not copied where they lie in the file as float32."""
@@ -86,39 +89,33 @@ class FileRows:
         return taken
 
 
-class Field:
-    """Rows (N, ...) of one field of a compound HDF5 dataset, read through HDF5."""
+class Stored(Protocol):
+    """Rows (N, ...) of float16 or float32 on the disk, of which some are read."""
 
-    def __init__(self, dataset: h5py.Dataset, name: str) -> None:
-        self.dtype, inner = dataset.dtype[name].subdtype or (dataset.dtype[name], ())
-        self.shape = (*dataset.shape, *inner)
-        self._field = dataset.fields(name)
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
 
-    def __len__(self) -> int:
-        return int(self.shape[0])
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Of rows (the first of the key), some entries (the rest of it)."""
-        first, *rest = key if isinstance(key, tuple) else (key,)
-        found = np.asarray(self._field[first])
-        return found[(*([slice(None)] if isinstance(first, slice) else []), *rest)]
+    def __len__(self) -> int: ...
+
+    def take(self, chosen: NDArray[np.int64], count: int | None = None) -> NDArray[Any]:
+        """See `take`."""
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        """See `block`."""
 
 
-#: Rows on the disk or in memory. An HDF5 dataset where it is compressed, in chunks, virtual or big-endian.
-Rows: TypeAlias = FileRows | Field | h5py.Dataset | NDArray[np.float32]
+#: Rows on the disk or in memory.
+Rows: TypeAlias = Stored | NDArray[np.float32]
 
 
 def take(rows: Rows, chosen: NDArray[np.int64], count: int | None = None) -> NDArray[Any]:
     """A copy of the chosen rows, of each only the first `count` entries; None: all. float16 may stay float16."""
-    if isinstance(rows, FileRows):
+    if not isinstance(rows, np.ndarray):
         return rows.take(chosen, count)
-    inner = () if count is None else (slice(count),)
-    if not isinstance(rows, h5py.Dataset | Field):
-        return rows[(chosen, *inner)]
-    taken = np.empty((len(chosen), *rows[(slice(0), *inner)].shape[1:]), dtype=np.float32)
-    for place in np.argsort(chosen, kind="stable"):  # in the order of the file, so that a chunk is read once
-        taken[place] = rows[(int(chosen[place]), *inner)]
-    return taken
+    return rows[chosen] if count is None else rows[chosen, :count]
 
 
 def take_in_parts(
@@ -126,9 +123,9 @@ def take_in_parts(
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
     """`take` of some of the chosen rows at a time, which are still in the cache when they are worked on.
 
-    All at once where there is more to gain from that: float16 is converted by all cores, a chunk of HDF5 read once.
+    All at once where there is more to gain from that: float16 is converted by all cores, a chunk read once.
     """
-    step = PART if rows.dtype == np.float32 and not isinstance(rows, h5py.Dataset | Field) else max(1, len(chosen))
+    step = PART if rows.dtype == np.float32 and isinstance(rows, FileRows | np.ndarray) else max(1, len(chosen))
     for start in range(0, len(chosen), step):
         part = slice(start, start + step)
         yield part, take(rows, chosen[part], count)
@@ -136,7 +133,7 @@ def take_in_parts(
 
 def block(rows: Rows, start: int, stop: int) -> NDArray[np.float32]:
     """Rows [start, stop) as float32; not copied where they lie in the file as float32."""
-    return rows.block(start, stop) if isinstance(rows, FileRows) else to_float32(rows[start:stop])
+    return to_float32(rows[start:stop]) if isinstance(rows, np.ndarray) else rows.block(start, stop)
 
 
 def to_float32(array: NDArray[Any]) -> NDArray[np.float32]:

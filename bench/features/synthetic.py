@@ -136,4 +136,5 @@ def _unit(generator: np.random.Generator, count: int, dim: int) -> NDArray[np.fl
 
 
 def _normalised(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32, copy=False)
+    found: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32, copy=False)
+    return found

@@ -13,7 +13,7 @@ from typing import Protocol
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from bench.errors import BenchError
@@ -110,13 +110,22 @@ class Vocabulary:
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                parts = [file.get_tensor(name) for name in ("centroids", "projection", "bias")]
-        except (OSError, SafetensorError) as error:
-            raise _no_vocabulary(path, str(error)) from error
-        words, projection, bias = parts
-        if metadata.get("format") != FORMAT or projection.shape != (len(bias), words.size):
-            raise _no_vocabulary(path, f"format {metadata.get('format')!r}, projection of shape {projection.shape}")
-        return cls(words, projection, bias, json.loads(metadata["locals"]))
+                words, projection, bias = (file.get_tensor(name) for name in ("centroids", "projection", "bias"))
+            locals = json.loads(metadata.get("locals", "null"))
+        except Exception as error:  # whatever safetensors and numpy raise on a header of any content
+            raise _no_vocabulary(path, f"{error!s:.200}") from error
+        shapes = projection.shape == (*bias.shape, words.size)
+        if metadata.get("format") != FORMAT or not shapes or (words.ndim, bias.ndim) != (2, 1):
+            raise _no_vocabulary(path, f"format {metadata.get('format')!r:.80}, projection of shape {projection.shape}")
+        if (
+            {one.dtype for one in (words, projection, bias)} != {np.dtype(np.float32)}
+            or not words.size
+            or not bias.size
+        ):
+            raise _no_vocabulary(path, "not of float32, or empty")
+        if type(locals) is not int or not 0 < locals < 1 << 31:
+            raise _no_vocabulary(path, "without the number of its local descriptors")
+        return cls(words, projection, bias, locals)
 
 
 def vlad(descriptors: Array, valid: NDArray[np.bool_], centroids: Array) -> Array:

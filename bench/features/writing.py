@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import math
 import os
 import re
 import zlib
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
+from bench.features import hdf5
 from bench.features.layout import FINGERPRINT, open_hdf5
 from bench.files import unwritable
 
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 ROW_TYPE = np.dtype("<f4")
 #: What a row may consist of, as HDF5 names it.
 STORED_AS = {ROW_TYPE: h5py.h5t.IEEE_F32LE, np.dtype("<f2"): h5py.h5t.IEEE_F16LE}
+#: Of rows that are checked, read at once: a journal may name a run of any length.
+CHECKED_BYTES = 16 << 20
 Run = tuple[int, int]  # rows [start, stop)
 Attributes = Mapping[str, str | int]
 
@@ -59,7 +63,10 @@ class Target:
         """Of the rows as they lie in the file."""
         with self.path.open("rb") as file:
             file.seek(self.offset + run[0] * self.row_bytes)
-            return zlib.crc32(file.read((run[1] - run[0]) * self.row_bytes))
+            found, left = 0, (run[1] - run[0]) * self.row_bytes
+            while data := file.read(min(left, CHECKED_BYTES)):
+                found, left = zlib.crc32(data, found), left - len(data)
+            return found
 
 
 class Partial:
@@ -165,7 +172,7 @@ def is_written(path: Path, fingerprint: str | int) -> bool:
     if not path.exists():
         return False
     with open_hdf5(path) as file:
-        return bool(file.attrs.get(FINGERPRINT) == fingerprint)
+        return bool(file.attributes.get(FINGERPRINT) == fingerprint)
 
 
 @contextmanager
@@ -209,7 +216,7 @@ def _allocate(outline: Outline) -> Target:
             file.attrs.update(outline.attributes)
             space = h5py.h5s.create_simple(outline.shape)
             h5py.h5d.create(file.id, outline.dataset.encode(), STORED_AS[outline.dtype], space, dcpl=layout)
-            target = _target(outline.path, file[outline.dataset])
+            target = _target(outline, file[outline.dataset].id.get_offset())
     except (OSError, RuntimeError) as error:  # h5py makes a page of it, or no OSError at all when closing the file
         number = getattr(error, "errno", None) or errno.ENOSPC
         raise OSError(number, os.strerror(number)) from error
@@ -230,28 +237,31 @@ def _resume(outline: Outline, journal: IO[str]) -> Partial | None:
         return None
     try:
         with open_hdf5(outline.path) as file:
-            dataset = file[outline.dataset]
-            if (dataset.shape, dataset.dtype) != (outline.shape, outline.dtype):
-                return None
-            target = _target(outline.path, dataset)
-    except (BenchError, KeyError):  # damaged: nothing to resume
+            dataset = file.dataset(outline.dataset, known=(outline.dtype,))
+        if dataset is None or (dataset.shape, dataset.dtype) != (outline.shape, outline.dtype):
+            return None
+        if not isinstance(dataset.layout, hdf5.Contiguous):
+            return None
+        target = _target(outline, dataset.layout.offset)
+    except BenchError:  # damaged: nothing to resume
         return None
     if not text.endswith("\n"):  # the last line was cut short
         journal.write("\n")
     finished = set()
-    for start, stop, checksum in re.findall(r"^(\d+) (\d+) (\d+)$", text, flags=re.MULTILINE):
+    for start, stop, checksum in re.findall(r"^(\d{1,18}) (\d{1,18}) (\d{1,18})$", text, flags=re.MULTILINE):
         run = int(start), int(stop)
-        if target.checksum(run) == int(checksum):
+        if run[0] < run[1] <= outline.shape[0] and target.checksum(run) == int(checksum):
             finished.add(run)
     partial = Partial(target, outline.shape[0], journal, finished)
     logger.info("resuming %s at %d of %d images", outline.path.stem, partial.done, partial.rows)
     return partial
 
 
-def _target(path: Path, dataset: h5py.Dataset) -> Target:
-    offset = dataset.id.get_offset()
+def _target(outline: Outline, offset: int | None) -> Target:
     if offset is None:
         raise BenchError(
-            f"HDF5 gave no place for the dataset in {path}", wanted="contiguous storage", cure="Update h5py and HDF5."
+            f"HDF5 gave no place for the dataset in {outline.path}",
+            wanted="contiguous storage",
+            cure="Update h5py and HDF5.",
         )
-    return Target(path, offset, int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize, dataset.dtype)
+    return Target(outline.path, offset, math.prod(outline.shape[1:]) * outline.dtype.itemsize, outline.dtype)

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench.errors import BenchError
 from bench.fetching.archives import unpack
@@ -188,8 +189,18 @@ def _install(job: _Job, files: list[File]) -> None:
                 (job.work / READY / target).replace(place)
     except OSError as error:
         raise unwritable(job.folder, error) from error
-    got = {file.name: Record(**json.loads(job.note(file).read_text(encoding="utf8"))) for file in files}
+    got = {file.name: _noted(job.note(file)) for file in files}
     _write_records(job.folder, got)
+
+
+def _noted(path: Path) -> Record:
+    try:
+        return _record(json.loads(path.read_text(encoding="utf8")))
+    except Exception as error:  # whatever JSON of another form leads to
+        path.unlink(missing_ok=True)
+        raise BenchError(
+            f"{path} was damaged ({error!s:.200})", wanted="what this command has noted", cure="Run it again."
+        ) from error
 
 
 def read_records(folder: Path) -> dict[str, Record]:
@@ -197,13 +208,20 @@ def read_records(folder: Path) -> dict[str, Record]:
     path = folder / RECORDS
     try:
         stored = json.loads(path.read_text(encoding="utf8"))
-        return {name: Record(**one) for name, one in stored.items()}
+        return {name: _record(one) for name, one in stored.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever JSON of another form leads to
         raise BenchError(
-            f"cannot read {path} ({error})", wanted="what an earlier fetch has written", cure="Remove it."
+            f"cannot read {path} ({error!s:.200})", wanted="what an earlier fetch has written", cure="Remove it."
         ) from error
+
+
+def _record(stored: dict[str, Any]) -> Record:
+    record = Record(**stored)
+    if not all(type(value) is (int if name == "bytes" else str) for name, value in asdict(record).items()):
+        raise ValueError("a field of another type")
+    return record
 
 
 def _write_records(folder: Path, new: Mapping[str, Record]) -> None:

@@ -52,7 +52,8 @@ def by_class(ranks: ArrayLike, query_classes: ArrayLike, gallery_classes: ArrayL
         )
     if lists.size == 0:
         return np.zeros(lists.shape, dtype=bool)
-    return (known[lists] == wanted[:, None]) & (lists >= 0)
+    found: np.ndarray = (known[lists] == wanted[:, None]) & (lists >= 0)
+    return found
 
 
 def class_sizes(query_classes: ArrayLike, gallery_classes: ArrayLike) -> np.ndarray:

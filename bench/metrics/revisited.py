@@ -137,7 +137,8 @@ class _Images:
 
     def having(self, labels: tuple[str, ...]) -> np.ndarray:
         """(images,) bool: whether the label is one of `labels`."""
-        return np.array([False, *(label in labels for label in _LABELS)])[self.label]
+        found: np.ndarray = np.array([False, *(label in labels for label in _LABELS)])[self.label]
+        return found
 
 
 def _check_options(protocols: Sequence[str], divisor: str, kappas: Sequence[int]) -> None:
@@ -280,7 +281,8 @@ def _evaluate_protocol(
 def _cleaned_ranks(hits: _Images, roles: Roles) -> np.ndarray:
     """Ascending 0-based ranks of the retrieved positives in the list without the ignored images."""
     ignored_ahead = np.cumsum(hits.having(roles.ignored))
-    return (hits.index - ignored_ahead)[hits.having(roles.positive)]
+    found: np.ndarray = (hits.index - ignored_ahead)[hits.having(roles.positive)]
+    return found
 
 
 def _average_precision(ranks: np.ndarray, divisor: int) -> float:
@@ -294,4 +296,5 @@ def _precision_at(ranks: np.ndarray, kappas: Sequence[int]) -> np.ndarray:
     if ranks.size == 0:
         return np.zeros(len(kappas))
     looked_at = np.minimum(kappas, ranks[-1] + 1)
-    return np.searchsorted(ranks, looked_at) / looked_at
+    found: np.ndarray = np.searchsorted(ranks, looked_at) / looked_at
+    return found

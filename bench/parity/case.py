@@ -30,6 +30,13 @@ class Verdict:
     note: str = ""
 
 
+#: What a specification may hold, by type.
+FORM: Mapping[str, Any] = {
+    **{"kind": str, "checkpoint": str | None},
+    **{"config": dict, "notes": list, "tolerances": dict},
+}
+
+
 @dataclass(frozen=True)
 class Case:
     """A reference case; tensors are read when first asked for."""
@@ -43,17 +50,25 @@ class Case:
         try:
             spec = json.loads((folder / "case.json").read_text(encoding="utf8"))
             spec["kind"]
+            for name, kind in FORM.items():
+                if name in spec and not isinstance(spec[name], kind):
+                    raise TypeError(f"{name} of another type")
+            found = cls(folder, spec)
+            # what later is taken from it
+            for output in ("", *found.spec.get("tolerances", {})):
+                found.tolerances(output)
+            _ = found.notes
         except FileNotFoundError as error:
             raise BenchError(
                 f"no case.json in {folder}", wanted="a folder with a reference case", cure="Pass the case's folder."
             ) from error
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever JSON of another form leads to
             raise BenchError(
-                f"{folder / 'case.json'} is not a case ({error})",
+                f"{folder / 'case.json'} is not a case ({error!s:.200})",
                 wanted="a JSON object with a 'kind'",
                 cure="Fetch the case again.",
             ) from error
-        return cls(folder, spec)
+        return found
 
     @property
     def name(self) -> str:
@@ -65,7 +80,7 @@ class Case:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        return self.spec.get("config", {})
+        return dict(self.spec.get("config", {}))
 
     @property
     def notes(self) -> str:

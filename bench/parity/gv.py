@@ -143,20 +143,20 @@ def _named(output: str) -> tuple[str, str, str, str]:
 def _verification(case: Case, model: str, method: str, threshold_px: float, **changes: object) -> Verification:
     settings = {"matching": Matching(), "source": "query", "max_descriptors": None, **changes}
     return Verification(
-        model=model,  # type: ignore[arg-type]
-        method=method,  # type: ignore[arg-type]
+        model=model,  # type: ignore[arg-type]  # one that the pattern of names allows
+        method=method,  # type: ignore[arg-type]  # likewise
         threshold_px=threshold_px,
         max_iterations=case.config["maxIters"],
         confidence=case.config["confidence"],
-        **settings,  # type: ignore[arg-type]
+        **settings,  # type: ignore[arg-type]  # of several types
     )
 
 
 def _estimate(case: Case, pair: tuple[np.ndarray, np.ndarray], model: str, method: str, threshold: float) -> Estimate:
     return estimate(
         *pair,
-        model=model,  # type: ignore[arg-type]
-        method=method,  # type: ignore[arg-type]
+        model=model,  # type: ignore[arg-type]  # one that the pattern of names allows
+        method=method,  # type: ignore[arg-type]  # likewise
         threshold_px=threshold,
         max_iterations=case.config["maxIters"],
         confidence=case.config["confidence"],

@@ -131,7 +131,8 @@ def _joined(given: dict[str, Tensor]) -> Lists:
 
 def _candidates(logits: Tensor, given: dict[str, Tensor]) -> Tensor:
     """Logits (B, candidates, F + 1, 2) of the candidates' tokens."""
-    return logits.unflatten(1, (given["gallery_local_features"].shape[1] + 1, -1))[:, 1:]
+    found: Tensor = logits.unflatten(1, (given["gallery_local_features"].shape[1] + 1, -1))[:, 1:]
+    return found
 
 
 RUNNERS = {"locore_forward": forward, "locore_train": train}

@@ -242,7 +242,8 @@ def _percent(recall: Mapping[int, Scores]) -> dict[str, float]:
 
 
 def _normalised(features: np.ndarray) -> np.ndarray:
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    found: np.ndarray = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return found
 
 
 def _up_to_ties(ids: np.ndarray, wanted: Sequence[Sequence[int]], values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.reporting.scatter import STYLE
+from bench.reporting.style import STYLE
 
 #: Cosines at the ends of the colour bar; those of RootSIFT are never negative.
 LEAST, MOST = 0.7, 1.0
@@ -39,11 +39,12 @@ class Picture:
     @property
     def width(self) -> float:
         """At a height of 1."""
-        return self.pixels.shape[1] / self.pixels.shape[0]
+        return float(self.pixels.shape[1] / self.pixels.shape[0])
 
     def placed(self, xy: NDArray[np.float32], start: float) -> NDArray[np.float64]:
         """Pixels (p, 2) where they are drawn, of an image of height 1 that begins at `start`."""
-        return xy.astype(np.float64) / len(self.pixels) + np.array([start, 0])
+        found: NDArray[np.float64] = xy.astype(np.float64) / len(self.pixels) + np.array([start, 0])
+        return found
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,8 @@ def _how(record: Record) -> str:
 
 
 def _percent(log_ratios: Sequence[float] | np.ndarray) -> np.ndarray:
-    return 100 * np.expm1(np.asarray(log_ratios))
+    found: np.ndarray = 100 * np.expm1(np.asarray(log_ratios))
+    return found
 
 
 def _made(records: Sequence[Record]) -> str:

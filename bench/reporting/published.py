@@ -12,11 +12,13 @@ networks that a paper takes apart (ablations) stand beside nothing.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.results.record import AccuracyKey, CostKey, Record
 
 #: Our re-rankers -> the published method, and the words by which a setting names this network and no other of the
@@ -81,6 +83,7 @@ PRINTED = {
 PARAMETERS, LATENCY = {"Number of Parameters", "params"}, "latency"
 COUNTS = {"M": 1e6, "K": 1e3}
 
+FILE = Path(__file__).with_name("published.csv")
 _WORDS = frozenset(word for method in METHODS.values() for word in method[1:])
 _SAID_BY_THE_MEASURE = {protocol for one in PRINTED.values() for protocol in one.protocols} - set(_RETRIEVAL)
 _THEN = "+then+"
@@ -106,9 +109,10 @@ class Published:
     def number(self) -> float | None:
         """The value in `unit`; None where the source prints no number."""
         try:
-            return float(self.value)
+            found = float(self.value)
         except ValueError:
             return None
+        return found if math.isfinite(found) else None
 
     @property
     def setting(self) -> str:
@@ -130,8 +134,22 @@ class Published:
 @cache
 def published() -> tuple[Published, ...]:
     """All published values, in the order of the file."""
-    with Path(__file__).with_name("published.csv").open(encoding="utf8", newline="") as file:
-        return tuple(Published(**row) for row in csv.DictReader(file))
+    return read_published(FILE)
+
+
+def read_published(path: Path) -> tuple[Published, ...]:
+    """The values in a file of these columns; BenchError for any other."""
+    names = [field.name for field in fields(Published)]
+    try:
+        with path.open(encoding="utf8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise BenchError(f"cannot read {path} ({error})", wanted="CSV in UTF-8", cure="Restore the file.") from error
+    if rows[:1] != [names] or any(len(row) != len(names) for row in rows):
+        raise BenchError(
+            f"{path} with other columns", wanted=f"{', '.join(names)} in every line", cure="Restore the file."
+        )
+    return tuple(Published(*row) for row in rows[1:])
 
 
 def method_of(reranker: str) -> tuple[str, frozenset[str]] | None:

@@ -168,7 +168,8 @@ class Sharded(Descent):
     def computing(self) -> AbstractContextManager[Any]:
         from deepspeed.runtime.torch_autocast import autocast_if_enabled
 
-        return autocast_if_enabled(self.engine)
+        found: AbstractContextManager[Any] = autocast_if_enabled(self.engine)
+        return found
 
     def _take(self, held: dict[str, dict[str, Tensor]]) -> None:
         """Gives each process its share of moments by parameter, as they are after a step."""
@@ -190,14 +191,14 @@ def configuration(path: Path) -> dict[str, Any]:
     """DeepSpeed's, from a JSON file; BenchError for one that training cannot follow."""
     try:
         config = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchError(
-            f"cannot read {path} ({error})", wanted="DeepSpeed's configuration, as JSON", cure="Check the file."
+            f"cannot read {path} ({error!s:.200})", wanted="DeepSpeed's configuration, as JSON", cure="Check the file."
         ) from error
     sections = ("zero_optimization", "torch_autocast", "bf16", "fp16")
     if not isinstance(config, dict) or not all(isinstance(config.get(name, {}), dict) for name in sections):
         raise BenchError(
-            f"{json.dumps(config)} in {path}",
+            f"{json.dumps(config):.200} in {path}",
             wanted=f"an object, in which {', '.join(sections)} are objects too",
             cure="Check the file.",
         )

@@ -70,4 +70,5 @@ def _chunks(anchors: NDArray[np.int64], batch: int) -> list[NDArray[np.int64]]:
 def _pick(mask: NDArray[np.bool_], drawn: NDArray[np.float64]) -> NDArray[np.int64]:
     """The place of one True a row, by numbers from 0 to below 1."""
     wanted = (drawn * mask.sum(axis=1)).astype(np.int64)
-    return (mask.cumsum(axis=1) > wanted[:, None]).argmax(axis=1)
+    found: NDArray[np.int64] = (mask.cumsum(axis=1) > wanted[:, None]).argmax(axis=1)
+    return found

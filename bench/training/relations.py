@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import npz
 from bench.datasets.folder import GROUND_TRUTH
+from bench.datasets.ground_truth import read_json, safe_names
 from bench.errors import BenchError
 
 #: The rules of facades (docs/facades.md), as far as shares can tell: of the query's part, how much an image shows, or
 #: how much of what it shows lies in the query's part; and for transitive positives, what the bridge must share.
 SEEN, CLOSE_UP, BRIDGE, BRIDGED = 0.15, 0.7, 0.3, 0.4
+#: Most images of one landmark where co-visibility is known: each is compared with each.
+MOST_IMAGES = 1 << 12
+#: Of a file, in letters; a longer one is not looked for.
+LONGEST_NAME = 60
+#: The arrays of a co-visibility file, with kind and dimensions.
+_EDGES = {"first": ("i", 1), "second": ("i", 1), "first_share": ("f", 1), "second_share": ("f", 1)}
 
 
 @dataclass(frozen=True)
@@ -33,20 +40,31 @@ class Relations:
     def read(cls, folder: Path) -> Relations:
         """Those of a folder whose ground_truth.json lists the `landmark` of each gallery image; BenchError without."""
         path = folder / GROUND_TRUTH
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-        given, images = document.get("landmark"), len(document["imlist"])
-        if not isinstance(given, list) or len(given) != images or not all(isinstance(one, int) for one in given):
+        document = read_json(path)
+        names = document.get("imlist") if isinstance(document, dict) else None
+        given, images = document.get("landmark") if names else None, len(names) if isinstance(names, list) else 0
+        if not isinstance(given, list) or len(given) != images or not all(map(_is_landmark, given)):
             raise BenchError(
                 f"{path} without the landmark of each of its {images} images",
                 wanted="'landmark': a list of numbers, one for each entry of imlist, -1 for images of none",
                 cure="Add it: images of one landmark are positives to each other.",
             )
         landmark = np.array(given, dtype=np.int64)
-        graph = folder / str(document.get("covisibility", ""))
-        if not graph.is_file():
+        graph = document.get("covisibility")
+        if not graph:
             return cls(landmark)
-        with np.load(graph, allow_pickle=False) as stored:
-            edges = {name: stored[name] for name in ("first", "second", "first_share", "second_share")}
+        (name,) = safe_names([graph], f"covisibility of {path}")
+        if len(name) > LONGEST_NAME or not (folder / name).is_file():
+            return cls(landmark)
+        cure = "Render or fetch it again, beside its ground truth."
+        edges = npz.read(folder / name, _EDGES, cure=cure)
+        first, second = edges["first"], edges["second"]
+        if len({len(one) for one in edges.values()}) > 1 or min(first.min(initial=0), second.min(initial=0)) < 0:
+            raise BenchError(f"edges without ends or shares in {folder / name}", wanted="four columns", cure=cure)
+        if first.max(initial=-1) >= images:
+            raise BenchError(
+                f"edges from image {first.max()} in {folder / name}", wanted=f"a gallery of {images}", cure=cure
+            )
         return cls(landmark, _covisible(landmark, **edges))
 
     def judged(self, anchors: NDArray[np.int64], images: NDArray[np.int64]) -> tuple[NDArray[np.bool_], ...]:
@@ -58,6 +76,10 @@ class Relations:
         count = len(self.landmark)
         known = self.pairs[:, 0] * count + self.pairs[:, 1]
         return np.isin(anchors[:, None] * count + images, known), ~same & other
+
+
+def _is_landmark(value: Any) -> bool:
+    return type(value) is int and -1 <= value < 1 << 62
 
 
 def _covisible(
@@ -73,7 +95,13 @@ def _covisible(
     found = []
     for one in np.unique(landmark[landmark >= 0]):
         images = np.flatnonzero(landmark == one)
-        inside = landmark[first] == one
+        if len(images) > MOST_IMAGES:
+            raise BenchError(
+                f"{len(images)} images of landmark {one}",
+                wanted=f"at most {MOST_IMAGES} where co-visibility is known",
+                cure="Take the co-visibility away: then all images of a landmark are positives.",
+            )
+        inside = (landmark[first] == one) & (landmark[second] == one)
         share = np.zeros((len(images), len(images)), dtype=np.float32)  # of what the row shows, in the column
         a, b = np.searchsorted(images, first[inside]), np.searchsorted(images, second[inside])
         share[a, b], share[b, a] = first_share[gallery][inside], second_share[gallery][inside]

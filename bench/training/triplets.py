@@ -123,7 +123,8 @@ class Neighbours:
                 wanted="a positive and a negative of positive similarity for every anchor",
                 cure="Take the anchors from Neighbours.anchors.",
             )
-        return (chances / chances[:, -1:] <= drawn[:, None]).sum(axis=1)
+        found: Indices = (chances / chances[:, -1:] <= drawn[:, None]).sum(axis=1)
+        return found
 
 
 def valid_anchors(

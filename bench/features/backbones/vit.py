@@ -78,8 +78,9 @@ def network_of(
     if checkpoint is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return kind(config).eval().requires_grad_(False)
-    _check(config, checkpoint)
+            drawn: PreTrainedModel = kind(config).eval().requires_grad_(False)
+            return drawn
+    check_configuration(config.to_dict(), checkpoint)
     state = load_state(checkpoint)
     if beside:
         state = {name: value for name, value in state.items() if not name.startswith((beside, "logit_"))}
@@ -99,10 +100,11 @@ def network_of(
             wanted=f"the weights of {kind.__name__}, {config.hidden_size} wide",
             cure="Choose the preset of this checkpoint.",
         )
-    return network.eval().requires_grad_(False)
+    loaded: PreTrainedModel = network.eval().requires_grad_(False)
+    return loaded
 
 
-def _check(config: PretrainedConfig, checkpoint: Path) -> None:
+def check_configuration(own: Mapping[str, Any], checkpoint: Path) -> None:
     """BenchError where the checkpoint's own configuration says otherwise: heads and the like show in no weight."""
     path = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "config.json"
     if not path.is_file():
@@ -110,11 +112,14 @@ def _check(config: PretrainedConfig, checkpoint: Path) -> None:
     try:
         stored = json.loads(path.read_text(encoding="utf8"))
         stored = stored.get("vision_config", stored)
-        own = config.to_dict()
         names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size", "layer_norm_eps")
-        other = [f"{name} {stored[name]} for {own[name]}" for name in names if stored.get(name, own[name]) != own[name]]
-    except (OSError, ValueError, AttributeError) as error:
-        raise BenchError(f"cannot read {path} ({error})", wanted="a JSON object", cure="Fetch it again.") from error
+        other = [
+            f"{name} {stored[name]!r:.40} for {own[name]}" for name in names if stored.get(name, own[name]) != own[name]
+        ]
+    except Exception as error:  # whatever JSON of another form leads to
+        raise BenchError(
+            f"cannot read {path} ({error!s:.200})", wanted="a JSON object", cure="Fetch it again."
+        ) from error
     if other:
         raise BenchError(
             f"{path} with {', '.join(other)}", wanted="the preset's", cure="Choose the preset of this checkpoint."

@@ -116,6 +116,11 @@ def _without_column(folder):
     (folder / "retrieval_solution_v2.1.csv").write_text("id,pictures,Usage\nq,nowhere,Public\n")
 
 
+def _outside(folder):
+    (folder / "index_image_to_landmark.csv").write_text("id\n../../../../a\n")
+    (folder / "retrieval_solution_v2.1.csv").write_text("id,images,Usage\nq,../../../../a,Public\n")
+
+
 def _ragged(folder):
     trees.write(folder / "test_gallery.txt", ["a.jpg,1", "b.jpg"])
 
@@ -159,6 +164,7 @@ def _binary(folder):
     [
         ("gldv2", _without_images, r"line 2: the image nowhere; wanted images that index_image_to_landmark.csv lists"),
         ("gldv2", _without_column, r"no column images"),
+        ("gldv2", _outside, r"the name 'index/./././../../../../a.jpg' in .*index_image_to_landmark.csv"),
         ("rp2k", _ragged, r"test_gallery.txt, line 2: 1 fields; wanted 2, as in the first line"),
         ("rp2k", _leaving, r"the name '../a.jpg' in .*test_gallery.txt"),
         ("sop-1k", _classless, r"0 classes of 2 gallery images of sop-1k"),

@@ -59,7 +59,8 @@ def changed(place, value):
         (changed((0, 0, 0), np.inf), "wanted whole numbers"),
         (changed((1, 0, 0), 1), "a list with an image twice"),
         (changed((0, 1, 2), 1), "a list whose similarities rise"),
-        ({"similarity": [1, 2]}, r"values of shape \(\)"),
+        ({"similarity": [1, 2]}, "a dict; wanted a tensor"),
+        (TENSOR.bfloat16(), "a torch.bfloat16; wanted a tensor"),
     ],
 )
 def test_what_is_no_list_of_this_data_set(tmp_path, value, words):
