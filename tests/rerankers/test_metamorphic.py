@@ -97,6 +97,8 @@ HOLDS = {
     "cvnet": Holds(dense=ROUNDED, double=DEEP),
     "cvnet:micro": Holds(padded=EXACT, mixed=EXACT, local=ROUNDED, double=DEEP),  # read in the order of their places
     "elvis": Holds(padded=DUST),
+    # reads signs; and with random weights, padding weighs little
+    "elvis:dinov2-binarized": Holds(padded=HALF, local=ROUNDED),
     "locore": LOCORE,
     "locore:rwkv-micro": replace(LOCORE, permuted=STEPS, padded=EXACT),
     "locore:mamba-micro": replace(LOCORE, permuted=STEPS, padded=EXACT),
