@@ -51,7 +51,8 @@ class TestWorkflow:
         assert checkouts and all(step["with"]["persist-credentials"] is False for step in checkouts)
 
     def test_it_ends(self, path):
-        assert all(0 < job["timeout-minutes"] <= 120 for job in workflow(path)["jobs"].values())
+        longest = 350 if path.name == "weekly.yml" else 120  # hosted runners end any job after 360
+        assert all(0 < job["timeout-minutes"] <= longest for job in workflow(path)["jobs"].values())
         assert "group" in workflow(path)["concurrency"]
 
     def test_nothing_untrusted_is_put_into_a_script(self, path):
