@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from bench.errors import BenchError
 from bench.measure.process import GIB, Outcome, run_isolated
 from bench.places import RECORDS_OF_RECORD
 from bench.processes import Crew
-from bench.provenance import Surroundings
+from bench.provenance import Start, Surroundings
 from bench.results import Figure, Record, ResultStore
 from bench.results.record import Key, RankedLists, Scoring, Status
 from bench.timetable import Timetable, spoken
@@ -119,7 +118,7 @@ def _expected_s(cell: Cell, store: ResultStore) -> float | None:
 
 
 def _run(cell: Cell, surroundings: Surroundings) -> Record:
-    started_at, start = datetime.now(UTC), time.perf_counter()
+    start = Start()
     found, reason = CellResult({}), None
     status: Status = "ok"
     try:
@@ -128,7 +127,7 @@ def _run(cell: Cell, surroundings: Surroundings) -> Record:
         status, reason = "missing", str(error)
     except CellFailed as error:
         status, reason = "failed", str(error)
-    provenance = surroundings.provenance(started_at=started_at, wall_s=time.perf_counter() - start)
+    provenance = surroundings.provenance(started_at=start.at, wall_s=start.ago_s)
     return Record(
         key=cell.key,
         status=status,

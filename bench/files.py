@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from bench.errors import BenchError
 
 
@@ -45,7 +47,7 @@ def clear(folder: Path, name: str = "*") -> None:
     """Removes what processes of this machine that were killed have left of `replacing` files; name: a pattern."""
     for left in folder.glob(f".{name}.{platform.node()}-*.part"):
         process = left.stem.rpartition("-")[2]
-        if process.isdigit() and not _alive(int(process)):
+        if process.isdigit() and not psutil.pid_exists(int(process)):
             left.unlink(missing_ok=True)
 
 
@@ -80,16 +82,6 @@ def unwritable(path: Path, error: OSError) -> BenchError:
         wanted="a writable folder with free space",
         cure=cures.get(error.errno or 0, "Check the folder, then run the command again."),
     )
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # of another user
-        return True
-    return True
 
 
 def _sync(path: Path, access: int) -> None:

@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,9 +29,20 @@ def alone(path: Path, what: str) -> Iterator[None]:
     The lock goes with this process, however it ends; its file goes with the block, and may be left by a kill. Not to be
     held twice by one process. A file system without locks is only warned of; BenchError where it cannot be written.
     """
+
+    def waits(held: int) -> None:
+        who = os.pread(held, 1000, 0).decode(errors="replace") or "another process"
+        log.warning("%s: at work on it is %s; waiting for its end", what, who)
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = _locked(path, what)
+        try:
+            held = locked(path, waits)
+        except OSError as error:
+            if error.errno not in LOCKLESS:
+                raise
+            log.warning("%s: its file system knows no locks, so start nothing else there (%s)", what, error.strerror)
+            held = _opened(path)
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -45,31 +56,30 @@ def alone(path: Path, what: str) -> Iterator[None]:
         os.close(held)
 
 
-def _locked(path: Path, what: str) -> int:
+def locked(path: Path, waits: Callable[[int], None]) -> int:
+    """A descriptor of the file `path`, made if need be, to read and to add to; its lock goes with this process.
+
+    waits: called with one of the same file, before another process is waited for. Raises OSError.
+    """
     while True:
-        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        held = _opened(path)
         try:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                who = os.pread(held, 1000, 0).decode(errors="replace") or "another process"
-                log.warning("%s: at work on it is %s; waiting for its end", what, who)
+                waits(held)
                 fcntl.flock(held, fcntl.LOCK_EX)
             # Whoever held it before may have removed it: then this lock guards nothing.
             if os.fstat(held).st_nlink:
                 return held
-        except OSError as error:
-            if error.errno in LOCKLESS:
-                log.warning(
-                    "%s: its file system knows no locks, so start nothing else there (%s)", what, error.strerror
-                )
-                return held
-            os.close(held)
-            raise
-        except BaseException:  # interrupted while it waits
+        except BaseException:  # interrupted while it waits, too
             os.close(held)
             raise
         os.close(held)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
 
 def leave_with_parent() -> None:

@@ -20,11 +20,10 @@ from bench.features.rows import LONGEST_BYTES, FileRows, Rows, Stored
 from rerankers import torch_files
 from rerankers.errors import RerankError
 
-READ = tuple(np.dtype(name) for name in ("<f2", "<f4", ">f2", ">f4"))
+NAMES = ("<f2", "<f4", ">f2", ">f4")
+READ = tuple(map(np.dtype, NAMES))
 #: The one form in which NumPy writes the heading of an array of numbers.
 _NPY = re.compile(rb"\{'descr': '([<>|]\w\d{1,2})', 'fortran_order': False, 'shape': \((\d+(?:, ?\d+)*),?\), ?\} *\n")
-#: How files begin that torch.save wrote before it wrote zip files.
-OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def global_rows(path: Path, count: int | None) -> tuple[Rows, dict[str, Any]]:
@@ -35,7 +34,7 @@ def global_rows(path: Path, count: int | None) -> tuple[Rows, dict[str, Any]]:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(len(OLD_TORCH))
+            start = file.read(len(torch_files.LEGACY))
     except OSError as error:
         raise BenchError(
             f"cannot read {path} ({error.strerror})",
@@ -48,9 +47,9 @@ def global_rows(path: Path, count: int | None) -> tuple[Rows, dict[str, Any]]:
         return hdf5_rows(path, name)
     if start.startswith(b"\x93NUMPY"):
         return npy_rows(path), {}
-    if start.startswith(b"PK\x03\x04"):
+    if start.startswith(torch_files.ZIP):
         return torch_rows(path), {}
-    if count is not None and start != OLD_TORCH:
+    if count is not None and start != torch_files.LEGACY:
         return raw_rows(path, count), {}
     raise BenchError(
         f"{path} is neither HDF5 nor NumPy's format nor what torch.save writes today",
@@ -148,7 +147,7 @@ def npy_rows(path: Path) -> FileRows:
             cure="Extract or fetch it again.",
         )
     dtype, shape = said[1].decode(), tuple(map(int, said[2].split(b",")))
-    if not math.prod(shape) or dtype not in ("<f2", "<f4", ">f2", ">f4"):
+    if not math.prod(shape) or dtype not in NAMES:
         raise wrong_type(f"array of shape {shape} in {path}", dtype)
     return FileRows(path, np.dtype(dtype), shape, before + length)
 

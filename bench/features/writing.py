@@ -9,7 +9,6 @@ half a run that passes for a whole one. The file gets its name when everything i
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import math
 import os
@@ -29,6 +28,7 @@ from bench.errors import BenchError
 from bench.features import hdf5
 from bench.features.layout import FINGERPRINT, open_hdf5
 from bench.files import unwritable
+from bench.others import locked
 
 logger = logging.getLogger(__name__)
 
@@ -178,17 +178,9 @@ def is_written(path: Path, fingerprint: str | int) -> bool:
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[str]]:
     """The journal, opened for appending and locked; the lock goes with this process, however it ends."""
-    while True:
-        with path.open("a+", encoding="ascii", errors="replace") as journal:
-            try:
-                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("another process is writing %s: waiting for it", path.stem)
-                fcntl.flock(journal, fcntl.LOCK_EX)
-            # Whoever held it before may have finished and removed it: then this lock guards nothing.
-            if os.fstat(journal.fileno()).st_nlink:
-                yield journal
-                return
+    held = locked(path, lambda _: logger.info("another process is writing %s: waiting for it", path.stem))
+    with open(path, "a+", encoding="ascii", errors="replace", opener=lambda *_: held) as journal:
+        yield journal
 
 
 def _begin(outline: Outline, journal: IO[str]) -> Partial:

@@ -6,19 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.features.hdf5.content import UNDEFINED, Content, Cursor, Damaged
-from bench.features.hdf5.objects import ATTRIBUTE, ATTRIBUTE_INFO, Messages
+from bench.features.hdf5.content import Content, Cursor, Damaged
+from bench.features.hdf5.objects import ATTRIBUTE, ATTRIBUTE_INFO, Messages, check_compact
 from bench.features.hdf5.types import TEXT, dtype_of, shape_of
 
 
 def attributes(content: Content, object_: Messages) -> dict[str, Any]:
     """Numbers and text by name; what is of another type, or a list, is left out."""
-    for data in object_.get(ATTRIBUTE_INFO, ()):
-        info = Cursor(data)
-        info.take(1)
-        info.take(2 if info.number(1) & 1 else 0)
-        if info.number(8) != UNDEFINED:
-            raise Damaged("very many or very long attributes")
+    check_compact(object_, ATTRIBUTE_INFO, counter_bytes=2, many="very many or very long attributes")
     found = {}
     for data in object_.get(ATTRIBUTE, ()):
         name, value = _attribute(content, Cursor(data))

@@ -80,13 +80,21 @@ def links(content: Content, group: Messages) -> dict[str, int]:
     if group.get(SYMBOLS):
         tree, heap = Cursor(group[SYMBOLS][0]).numbers(2)
         return _symbols(content, tree, heap)
-    for data in group.get(LINK_INFO, ()):
+    check_compact(group, LINK_INFO, counter_bytes=8, many="a group of very many datasets")
+    return dict(one for data in group.get(LINK, ()) for one in _link(Cursor(data)))
+
+
+def check_compact(found: Messages, kind: int, *, counter_bytes: int, many: str) -> None:
+    """Damaged unless links or attributes are messages themselves, as only very many are not.
+
+    kind: of the messages that say so, in which a counter may stand first.
+    """
+    for data in found.get(kind, ()):
         info = Cursor(data)
         info.take(1)
-        info.take(8 if info.number(1) & 1 else 0)
+        info.take(counter_bytes if info.number(1) & 1 else 0)
         if info.number(8) != UNDEFINED:
-            raise Damaged("a group of very many datasets")
-    return dict(one for data in group.get(LINK, ()) for one in _link(Cursor(data)))
+            raise Damaged(many)
 
 
 def _link(link: Cursor) -> list[tuple[str, int]]:
