@@ -29,6 +29,8 @@ LEARNT = facades.Recipe(
 )
 #: Names, in the environment of all processes of a run, its log.
 MARK = "RERANK_TEST_RUN"
+#: So many runs of a command at once: each keeps one core busy.
+AT_ONCE = 2
 RERANKERS = "none,chamfer:rootsift-48"
 #: bench.train, which saves its state every half a second instead of every minute, as its trainings last for minutes.
 TRAINING = """

@@ -19,7 +19,7 @@ from tests.support import ROOT
 from tests.tally import Tally
 
 #: Runs of each command, in short and thorough.
-RUNS = {"accuracy": (1, 10), "profile": (0, 10), "extract": (0, 10), "train": (0, 10)}
+RUNS = {"accuracy": (1, 5), "profile": (0, 5), "extract": (0, 5), "train": (0, 5)}
 #: Seconds since 1970: then, before, and in 2100.
 TIMES = (0, -86400, 4102444800)
 MARK = "RERANK_JUMPS"

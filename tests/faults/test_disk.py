@@ -6,27 +6,29 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import litter
+from tests.faults.commands import AT_ONCE, litter
 from tests.faults.report import command_of, left
 from tests.faults.rooms import Room, room
 from tests.faults.whole import broken
 from tests.tally import Tally
 
 LARGE_KIB = 1 << 18
-#: Space that is free when a command starts, in KiB: what it needs at most, in how many steps, those that are tried in
-#: short.
+#: Sizes that are tried, from none to what a command needs.
+STEPS = 10
+#: Space that is free when a command starts, in KiB: what it needs at most, and those that are tried in short.
 SIZES = {
-    "accuracy": (48, 20, (12,)),
-    "profile": (32, 20, ()),
-    "extract": (1000, 20, ()),
-    "train": (13000, 20, ()),
-    "accuracy, cold": (10500, 20, ()),
-    "report": (3000, 20, ()),
+    "accuracy": (48, (12,)),
+    "profile": (32, ()),
+    "extract": (1000, ()),
+    "train": (13000, ()),
+    "accuracy, cold": (10500, ()),
+    "report": (3000, ()),
 }
 #: Files that can be made when a command starts: at most, and in short.
 FILES = {"accuracy": (9, ()), "extract": (12, (3,)), "train": (8, ()), "accuracy, cold": (90, ()), "report": (40, ())}
@@ -50,7 +52,7 @@ class Trial:
         return f"{self.name} with {f'{self.files} files' if self.files else f'{self.kib} KiB'} left"
 
 
-def met(trial: Trial, ground: Path, folder: Path, wanted: Callable[[str], Path]) -> bool:
+def met(trial: Trial, ground: Path, folder: Path, wanted: Path) -> bool:
     """Whether the disk was full for the trial; asserts that nothing is wrong with it, nor with the next start."""
     command = command_of(trial.name)
     prepared, run, log = command.ready(folder / "prepared", ground), folder / "run", folder / "log"
@@ -72,8 +74,9 @@ def met(trial: Trial, ground: Path, folder: Path, wanted: Callable[[str], Path])
         here.resize(run, LARGE_KIB, 1 << 16)
         again = here.run(command.argv(run, ground), log)
         assert again == 0, f"{trial}, with space: {log.read_text(encoding='utf8')[-3000:]}"
-        assert left(here.see(run)) == left(wanted(trial.name)), trial
+        assert left(here.see(run)) == left(wanted), trial
         assert litter(here.see(run)) == [] and broken(here.see(run)) == [], trial
+    shutil.rmtree(folder)
     return code != 0
 
 
@@ -90,8 +93,8 @@ def fill(here: Room, run: Path, trial: Trial) -> None:
 
 
 def trials(name: str, thorough: bool) -> list[Trial]:
-    most, steps, brief = SIZES[name]
-    sizes = [round(most * step / steps) for step in range(steps)] if thorough else brief
+    most, brief = SIZES[name]
+    sizes = [round(most * step / STEPS) for step in range(STEPS)] if thorough else brief
     files, few = FILES.get(name, (0, ()))
     numbers = sorted({max(1, round(files * step / 8)) for step in range(1, 8)}) if thorough and files else few
     found = [Trial(name, kib) for kib in sizes] + [Trial(name, files=number) for number in numbers]
@@ -110,10 +113,12 @@ def test_a_full_disk(
     asked = trials(name, thorough)
     if not asked:
         pytest.skip("in thorough only: a trial takes a minute")
-    for number, trial in enumerate(asked):
-        folder = tmp_path / str(number)
+    folders = [tmp_path / str(number) for number in range(len(asked))]
+    for folder in folders:
         folder.mkdir()
-        full = met(trial, stocked, folder, undisturbed)
-        shutil.rmtree(folder)
+    wanted = undisturbed(name)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        full_in = list(pool.map(lambda trial, folder: met(trial, stocked, folder, wanted), asked, folders))
+    for trial, full in zip(asked, full_in, strict=True):
         place = "no place for files" if trial.files else "a full disk"
         tally.note(f"{place} under {name}" if full else f"a nearly full disk that was enough for {name}")

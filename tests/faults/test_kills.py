@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.commands import COMMANDS, Command, finished, litter, outcome, running
+from tests.faults.commands import AT_ONCE, COMMANDS, Command, finished, litter, outcome, running
 from tests.faults.watch import Watch
 from tests.tally import Tally
 
@@ -26,7 +26,6 @@ from tests.tally import Tally
 KILLS = {"accuracy": (2, 100), "profile": (2, 100), "extract": (2, 100), "train": (2, 100), "accuracy, cold": (0, 20)}
 #: How long what a killed run has started may live on.
 ORPHANS_S = 5.0
-AT_ONCE = 2
 TIMEOUT_S = 600.0
 #: A journal without a finished part.
 EMPTY: dict[str, Any] = {"lines": []}
