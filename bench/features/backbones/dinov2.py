@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+import transformers
 
 from bench.features.backbones.vit import VisionTransformer, network_of
 
@@ -20,12 +20,12 @@ TRAINED = {"patch_size": 14, "image_size": 518}
 
 def plain(config: Mapping[str, Any], checkpoint: Path | None, seed: int) -> VisionTransformer:
     """Without registers."""
-    own = Dinov2Config(**{**TRAINED, **config})
-    return VisionTransformer(network_of(Dinov2Model, own, checkpoint, seed), skipped=1)
+    own = transformers.Dinov2Config(**{**TRAINED, **config})
+    return VisionTransformer(network_of(transformers.Dinov2Model, own, checkpoint, seed), skipped=1)
 
 
 def registered(config: Mapping[str, Any], checkpoint: Path | None, seed: int) -> VisionTransformer:
     """With four registers, which are left out of the map."""
-    own = Dinov2WithRegistersConfig(**{**TRAINED, **config})
-    network = network_of(Dinov2WithRegistersModel, own, checkpoint, seed)
+    own = transformers.Dinov2WithRegistersConfig(**{**TRAINED, **config})
+    network = network_of(transformers.Dinov2WithRegistersModel, own, checkpoint, seed)
     return VisionTransformer(network, skipped=1 + own.num_register_tokens)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import DINOv3ViTConfig, DINOv3ViTModel
+import transformers
 
 from bench.features.backbones.vit import VisionTransformer, network_of
 
@@ -18,5 +18,7 @@ TRAINED = {"patch_size": 16, "num_register_tokens": 4}
 
 
 def load(config: Mapping[str, Any], checkpoint: Path | None, seed: int) -> VisionTransformer:
-    own = DINOv3ViTConfig(**{**TRAINED, **config})
-    return VisionTransformer(network_of(DINOv3ViTModel, own, checkpoint, seed), skipped=1 + own.num_register_tokens)
+    own = transformers.DINOv3ViTConfig(**{**TRAINED, **config})
+    return VisionTransformer(
+        network_of(transformers.DINOv3ViTModel, own, checkpoint, seed), skipped=1 + own.num_register_tokens
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import SiglipVisionConfig, SiglipVisionModel
+import transformers
 
 from bench.features.backbones.vit import VisionTransformer, network_of
 
@@ -19,6 +19,6 @@ COLOURS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 def load(config: Mapping[str, Any], checkpoint: Path | None, seed: int) -> VisionTransformer:
     """Its global descriptor is that of the attention pooling head: there is no class token."""
-    own = SiglipVisionConfig(**{**TRAINED, **config})
-    network = network_of(SiglipVisionModel, own, checkpoint, seed, beside="text_model.")
+    own = transformers.SiglipVisionConfig(**{**TRAINED, **config})
+    network = network_of(transformers.SiglipVisionModel, own, checkpoint, seed, beside="text_model.")
     return VisionTransformer(network, skipped=0, colours=COLOURS, options={"interpolate_pos_encoding": True})

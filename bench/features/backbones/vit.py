@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers  # its models are imported where they are first named: that takes seconds
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from bench.errors import BenchError
@@ -68,8 +68,8 @@ class VisionTransformer:
 
 
 def network_of(
-    kind: Any, config: PretrainedConfig, checkpoint: Path | None, seed: int, *, beside: str = ""
-) -> PreTrainedModel:
+    kind: Any, config: transformers.PretrainedConfig, checkpoint: Path | None, seed: int, *, beside: str = ""
+) -> transformers.PreTrainedModel:
     """A network of the class `kind` in evaluation mode, with the weights of a checkpoint, or random ones.
 
     checkpoint: what `save_pretrained` wrote. beside: prefix of keys in it that belong to something else.
@@ -78,7 +78,7 @@ def network_of(
     if checkpoint is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            drawn: PreTrainedModel = kind(config).eval().requires_grad_(False)
+            drawn: transformers.PreTrainedModel = kind(config).eval().requires_grad_(False)
             return drawn
     check_configuration(config.to_dict(), checkpoint)
     state = load_state(checkpoint)
@@ -100,7 +100,7 @@ def network_of(
             wanted=f"the weights of {kind.__name__}, {config.hidden_size} wide",
             cure="Choose the preset of this checkpoint.",
         )
-    loaded: PreTrainedModel = network.eval().requires_grad_(False)
+    loaded: transformers.PreTrainedModel = network.eval().requires_grad_(False)
     return loaded
 
 
