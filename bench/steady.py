@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import kendalltau
 from torch import Tensor
 
 from bench.ground import Ground, read
@@ -96,7 +96,7 @@ def change(expected: Tensor, found: Tensor) -> Change:
     """From one query's sort keys (k,) in float32 and in the alternative."""
     orders = [best_first(key) for key in (expected, found)]
     places = [torch.argsort(order).numpy() for order in orders]
-    tau = 1.0 if len(expected) < 2 else float(kendalltau(*places).statistic)
+    tau = 1.0 if len(expected) < 2 else float(scipy.stats.kendalltau(*places).statistic)
     left = set(orders[0][:TOP].tolist()) - set(orders[1][:TOP].tolist())
     moved = torch.where(expected == found, 0, expected - found)  # what no window reached is -inf in both
     return Change(tau, len(left), not torch.equal(*orders), float(moved.abs().max()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,9 @@ ALLOWED = {
     "bench.reporting": ("bench.results",),
 }
 WITHOUT_TORCH = ("bench.metrics", "bench.reporting", "bench.results", "bench.exact", "bench.fetching")
+
+#: Each takes a second or more to import, and few cells need it.
+SLOW = {"scipy.stats", "scipy.optimize", "transformers.modeling_utils", "deepspeed"}
 
 
 def module_of(path: Path) -> str:
@@ -81,3 +86,12 @@ def test_every_module_of_the_bench_has_a_place_in_the_drawing():
     drawing = (ROOT / "docs" / "architecture.md").read_text(encoding="utf8").split("```")[1]
     modules = {module_of(path).split(".")[1] for path in files_of("bench") if module_of(path) != "bench"}
     assert not {name for name in modules if name not in drawing}
+
+
+def test_no_command_waits_for_slow_libraries_at_its_start():
+    """Help, errors and the first line of progress come soon; that they are imported later, for those who use them."""
+    commands = [module_of(path) for path in FILES if path.parent.name == "bench" and "run(main)" in path.read_text()]
+    program = f"import sys, {', '.join(commands)}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "bench.extract" in commands and "torch" in loaded.stdout.split()
+    assert not SLOW & set(loaded.stdout.split())

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from bench.errors import BenchError
 from bench.gate import tails
@@ -94,7 +94,7 @@ class Detection:
     @property
     def interval(self) -> tuple[float, float]:
         """Clopper and Pearson's, 95 %. It takes comparisons as independent; those that share duels are less so."""
-        found = stats.binomtest(self.detected, self.comparisons).proportion_ci(CONFIDENCE, method="exact")
+        found = scipy.stats.binomtest(self.detected, self.comparisons).proportion_ci(CONFIDENCE, method="exact")
         return float(found.low), float(found.high)
 
 
@@ -123,7 +123,7 @@ def estimate(log_ratios: Sequence[float]) -> Estimate:
     if count == 1:
         return Estimate(ratio=math.exp(middle), low=0.0, high=math.inf, duels=count)
     error = math.sqrt(math.pi / 2 * float(((values - middle) ** 2).sum()) / (count - 1) / count)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
     return Estimate(ratio=math.exp(middle), low=math.exp(middle - reach), high=math.exp(middle + reach), duels=count)
 
 
@@ -147,7 +147,7 @@ def calibrate(observed: Mapping[str, Observed], *, duels: int) -> dict[str, Cell
             reranker=name,
             samples=len(ratios[name]),
             duels=duels,
-            spread=scale * float(stats.t.ppf(stats.norm.cdf(1), tail.freedom)),
+            spread=scale * float(scipy.stats.t.ppf(scipy.stats.norm.cdf(1), tail.freedom)),
             memory_threshold=_memory(observed[name].memory_bytes, duels),
             freedom=tail.freedom,
             **_paired(wider * scale, medians[len(ratios[name])]),

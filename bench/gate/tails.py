@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -54,7 +54,9 @@ def scale_of(values: Array, freedom: float) -> Array:
 
 def tail_of(rows: Sequence[Array]) -> Tail:
     """The tail that suits all rows, each with the scale that suits it; either sign is as likely."""
-    fits = [sum(float(stats.t.logpdf(row, one, scale=scale_of(row, one)).sum()) for row in rows) for one in _FREEDOMS]
+    fits = [
+        sum(float(scipy.stats.t.logpdf(row, one, scale=scale_of(row, one)).sum()) for row in rows) for one in _FREEDOMS
+    ]
     freedom = next(one for one, fit in zip(_FREEDOMS, fits, strict=True) if fit >= max(fits) - _NEARLY_AS_WELL)
     seen = np.concatenate([row / scale_of(row, freedom) for row in rows])
     return Tail(freedom=freedom, seen=np.concatenate([seen, -seen]))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import nnls
 
 from bench.errors import BenchError
 
@@ -123,7 +123,7 @@ def solved(values: ArrayLike, measured: ArrayLike, form: Sequence[Term], *, reso
     weights = 1 / np.maximum(found, resolution)
     design = weights[:, None] * _design(values, form)
     scale = np.maximum(np.linalg.norm(design, axis=0), np.finfo(np.float64).tiny)  # or N^2 drowns the constant
-    solution, _ = nnls(design / scale, weights * found)
+    solution, _ = scipy.optimize.nnls(design / scale, weights * found)
     coefficients = (solution / scale).tolist()
     return Law(coefficients=dict(zip(form, coefficients, strict=True)), resolution=resolution)
 

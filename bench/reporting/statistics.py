@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
@@ -84,7 +84,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _interval(gains: NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (gains,),
         np.mean,
         n_resamples=resamples,
@@ -97,7 +97,7 @@ def _interval(gains: NDArray[np.float64], resamples: int, seed: int) -> tuple[fl
 
 
 def _p_value(gains: NDArray[np.float64], resamples: int, seed: int) -> float:
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (gains, np.zeros_like(gains)),
         lambda ours, theirs, axis: np.mean(ours - theirs, axis=axis),
         permutation_type="samples",
