@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import options
-from bench.cells import Cell, CellMissing, CellResult, earned, exit_code, isolated, run_cells
+from bench.cells import Cell, CellMissing, CellResult, Limits, earned, exit_code, isolated, run_cells
 from bench.console import output, run
 from bench.datasets import Dataset, Task
 from bench.earn import EarnTask
@@ -58,9 +58,8 @@ class Request:
     setting: Setting
     policy: Policy
     work: Path
-    timeout_s: float
+    limits: Limits
     crew: Crew
-    memory_gib: float | None = None
 
     def cell(self, spec: Spec, read: int | None) -> Cell:
         key = AccuracyKey(
@@ -93,8 +92,7 @@ class Request:
                 "bench.earn:run",
                 asdict(task),
                 threads=threads,
-                timeout_s=self.timeout_s,
-                memory_gib=self.memory_gib,
+                limits=self.limits,
                 title=shown,
             )
 
@@ -182,7 +180,7 @@ def main(
                 searches=crew.first,
             )
         check_policy(policy, setting.prepared.dataset)
-        request = Request(setting, policy, unfinished(folder, records), timeout, crew, memory_limit)
+        request = Request(setting, policy, unfinished(folder, records), Limits(timeout, memory_limit), crew)
         cells = {cell.key: cell for spec in specs for length in lengths for cell in [request.cell(spec, length)]}
         found = run_cells(list(cells.values()), store, surroundings, again=again, crew=crew)
     if crew.first:

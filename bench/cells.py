@@ -32,6 +32,18 @@ class CellMissing(Exception):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Of each process of a cell. memory_gib: what it may allocate, see `run_isolated`; None: what the machine has."""
+
+    timeout_s: float = 3600
+    memory_gib: float | None = None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return None if self.memory_gib is None else int(self.memory_gib * GIB)
+
+
+@dataclass(frozen=True)
 class CellResult:
     """What a cell found."""
 
@@ -147,20 +159,19 @@ def isolated(
     payload: dict[str, Any],
     *,
     threads: int,
-    timeout_s: float,
-    memory_gib: float | None = None,
+    limits: Limits,
     title: str | None = None,
 ) -> dict[str, Any]:
     """What `target` ("module:function") returns for `payload` in a process of its own; CellFailed when it does not.
 
-    memory_gib: what it may allocate; see `run_isolated`. title: what its progress is shown under; None shows none.
+    title: what its progress is shown under; None shows none.
     """
     with nullcontext() if title is None else progress(title) as shown:
         outcome: Outcome = run_isolated(
             target,
             payload,
-            timeout_s=timeout_s,
-            memory_limit_bytes=None if memory_gib is None else int(memory_gib * GIB),
+            timeout_s=limits.timeout_s,
+            memory_limit_bytes=limits.memory_bytes,
             threads=threads,
             on_progress=None if shown is None else lambda done, total, text: shown(done, total),
         )

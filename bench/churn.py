@@ -9,7 +9,7 @@ import torch
 import typer
 
 from bench import options
-from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
+from bench.cells import Cell, CellResult, Limits, exit_code, isolated, run_cells
 from bench.console import output, run
 from bench.errors import BenchError
 from bench.ground import Setting, checkpoints_of, wanted
@@ -42,6 +42,7 @@ def main(
     threads: options.Threads = None,
     seed: options.Seed = 0,
     timeout: options.Timeout = 3600,
+    memory_limit: options.MemoryLimit = None,
     again: options.Again = False,
 ) -> None:
     """Ranks the same shortlists with other number types and batch sizes, and says what changed.
@@ -63,6 +64,7 @@ def main(
         surroundings=surroundings,
         data_root=data_root,
     )
+    limits = Limits(timeout, memory_limit)
     asked = min(queries, len(setting.prepared.dataset.truth.queries))
 
     def cell(spec: Spec) -> Cell:
@@ -72,7 +74,7 @@ def main(
         def measure() -> CellResult:
             task = SteadyTask(asdict(setting.ground(spec)), device, asked)
             found = isolated(
-                "bench.steady:run", asdict(task), threads=surroundings.threads, timeout_s=timeout, title=str(spec)
+                "bench.steady:run", asdict(task), threads=surroundings.threads, limits=limits, title=str(spec)
             )
             notes = ["random weights: trained ones may rank more or less steadily"] if weights == "random" else []
             return CellResult(figures(found), notes=notes)

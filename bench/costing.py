@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from bench.cells import CellFailed, CellResult, isolated
+from bench.cells import CellFailed, CellResult, Limits, isolated
 from bench.cost import MEMORY_RUNS, CostTask
 from bench.measure import quantile
 from bench.measure.clock import LEAST_CPU_S, fewest
 from bench.results import Figure, Record
-from rerankers.registry import parse, variant_of, weights_of
+from rerankers.registry import learned_weights, parse
 
 GIGA = 1e9
 #: Where nothing is cut, each of these shares a process; in a hurry all of them do, FLOPs last.
@@ -40,10 +40,8 @@ class Protocol:
     counted: int | None = None
 
 
-def measure(
-    task: CostTask, protocol: Protocol, *, threads: int, timeout_s: float, memory_gib: float | None = None
-) -> CellResult:
-    """All passes of one cell, each process with `timeout_s` seconds and `memory_gib`.
+def measure(task: CostTask, protocol: Protocol, *, threads: int, limits: Limits) -> CellResult:
+    """All passes of one cell.
 
     CellFailed when a pass fails, the witnesses of the FLOPs disagree, or the passes saw different scores.
     """
@@ -55,8 +53,7 @@ def measure(
             "bench.cost:run",
             {"task": asdict(one), "passes": list(passes)},
             threads=threads,
-            timeout_s=timeout_s,
-            memory_gib=memory_gib,
+            limits=limits,
         )
         for one, passes in parts
     ]
@@ -91,8 +88,7 @@ def expected_s(earlier: Record, protocol: Protocol, calls: int) -> float:
 def _notes(task: CostTask, found: Found) -> list[str]:
     """What a reader of the row must know."""
     timed, counted = found["latency"], found["flops"]
-    learned = [part for part in parse(task.reranker).parts if variant_of(part).learned]
-    random = any(weights_of(part, {}) is None for part in learned)
+    random = None in learned_weights(parse(task.reranker), {})
     notes = [f"random weights, seed {task.seed}"] if random else []
     asked, taken = (task.warmup, task.runs), (timed["warmup"], len(timed["samples_ms"]))
     if taken != asked:

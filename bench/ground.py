@@ -27,7 +27,7 @@ from bench.provenance import Surroundings
 from bench.stores import Part, opened
 from rerankers import Features, Reranker, hub
 from rerankers.checkpoints import checkpoint_files
-from rerankers.registry import Spec, variant_of, weights_of
+from rerankers.registry import Spec, learned_weights, variant_of
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Setting:
 
     def weights(self, spec: Spec) -> str:
         """'none', or names and hashes of the weights of all parts; 'random' when one that learns has none."""
-        learned = [weights_of(part, self.checkpoints) for part in spec.parts if variant_of(part).learned]
+        learned = learned_weights(spec, self.checkpoints)
         if None in learned:
             return "random"
         return " + ".join(dict.fromkeys(weights_name(path) for path in learned if path is not None)) or "none"

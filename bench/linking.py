@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench import datasets, options
-from bench.cells import Cell, CellResult, exit_code, isolated, run_cells
+from bench.cells import Cell, CellResult, Limits, exit_code, isolated, run_cells
 from bench.console import output, progress, run
 from bench.datasets import Dataset
 from bench.datasets.facades import read_recipe
@@ -35,7 +35,7 @@ class Request:
     setting: Setting
     policy: Policy
     draws: int
-    timeout_s: float
+    limits: Limits
 
     def cell(self, spec: Spec) -> Cell:
         key = LinkingKey(
@@ -54,7 +54,7 @@ class Request:
             "bench.linked:run",
             asdict(task),
             threads=self.setting.surroundings.threads,
-            timeout_s=self.timeout_s,
+            limits=self.limits,
             title=str(spec),
         )
         figures = {name: Figure(value=value) for name, value in found["figures"].items()}
@@ -79,6 +79,7 @@ def main(
     threads: options.Threads = None,
     seed: options.Seed = 0,
     timeout: options.Timeout = 3600,
+    memory_limit: options.MemoryLimit = None,
     again: options.Again = False,
 ) -> None:
     """Replaces what a linking positive shows of a transitive positive, and says how far the latter's score falls.
@@ -99,7 +100,7 @@ def main(
         cache=folder,
         surroundings=surroundings,
     )
-    request = Request(setting, policy, draws, timeout)
+    request = Request(setting, policy, draws, Limits(timeout, memory_limit))
     found = run_cells([request.cell(spec) for spec in specs], store, surroundings, again=again)
     output.print(linking_table(found).markdown(), markup=False, highlight=False)
     raise typer.Exit(exit_code(found))

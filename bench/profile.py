@@ -10,7 +10,7 @@ import typer
 
 from bench import options
 from bench.axes import Sweep
-from bench.cells import Cell, exit_code, run_cells
+from bench.cells import Cell, Limits, exit_code, run_cells
 from bench.console import output, run
 from bench.cost import CostTask, describe_inputs
 from bench.costing import TOGETHER, Protocol, expected_s, measure
@@ -109,6 +109,8 @@ def main(
     if protocol is Thoroughness.QUICK:
         chosen = Protocol(TOGETHER, budget_s=budget, processes=1, counted=min(QUICKLY_COUNTED, candidates))
 
+    limits = Limits(timeout, memory_limit)
+
     def cell(spec: Spec, where: str, dtype: str) -> Cell:
         task = CostTask(str(spec), where, dtype, candidates, seed, warmup, runs)
         key = CostKey(
@@ -122,7 +124,7 @@ def main(
 
         return Cell(
             key,
-            lambda: measure(task, chosen, threads=surroundings.threads, timeout_s=timeout, memory_gib=memory_limit),
+            lambda: measure(task, chosen, threads=surroundings.threads, limits=limits),
             enough=thorough,
             expected_s=lambda record: expected_s(record, chosen, warmup + runs),
         )
@@ -135,8 +137,7 @@ def main(
             along,
             threads=surroundings.threads,
             work=work,
-            timeout_s=timeout,
-            memory_gib=memory_limit,
+            limits=limits,
             processes=chosen.processes,
         )
 

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from bench.axes import Axis, Sweep
-from bench.cells import Cell, CellFailed, CellMissing, CellResult, isolated
+from bench.cells import Cell, CellFailed, CellMissing, CellResult, Limits, isolated
 from bench.console import progress
 from bench.cost import CostTask, describe_inputs
 from bench.measure import this_machine
@@ -37,14 +37,13 @@ def sweep_cell(
     *,
     threads: int,
     work: Path,
-    timeout_s: float,
-    memory_gib: float | None = None,
+    limits: Limits,
     processes: int = 3,
 ) -> Cell:
     """The cell of one re-ranker along one axis.
 
     processes: that measure each value; with fewer than 2, nothing tells growth from the mood of a process. work: folder
-    of journals. timeout_s, memory_gib: of each process.
+    of journals.
     """
     largest = sweep.task(task, sweep.values[-1])
     key = SweepKey(
@@ -65,7 +64,7 @@ def sweep_cell(
             raise CellMissing(reason)
         journal = Journal(path, heading)
         order = list(turns(sweep.values, processes=processes, seed=task.seed))
-        measure = partial(_measure, task, sweep, journal, threads=threads, timeout_s=timeout_s, memory_gib=memory_gib)
+        measure = partial(_measure, task, sweep, journal, threads=threads, limits=limits)
         failed = measure(order)
         if left := _left(sweep, _found(sweep, journal, failed)):  # whether that was the mood of the processes
             again = turns(left, processes=processes, seed=task.seed + 1)
@@ -96,8 +95,7 @@ def _measure(
     order: Sequence[tuple[int, int]],
     *,
     threads: int,
-    timeout_s: float,
-    memory_gib: float | None,
+    limits: Limits,
 ) -> dict[int, str]:
     """Fills the journal, a part for each value and process; gives the reasons of values that could not be measured."""
     failed: dict[int, str] = {}
@@ -110,9 +108,7 @@ def _measure(
             used = value if sweep.axis is Axis.THREADS else threads
             try:
                 payload = asdict(sweep.task(task, value))
-                found = isolated(
-                    "bench.cost:observe", payload, threads=used, timeout_s=timeout_s, memory_gib=memory_gib
-                )
+                found = isolated("bench.cost:observe", payload, threads=used, limits=limits)
             except CellFailed as reason:
                 failed[value] = str(reason)
             else:

@@ -9,7 +9,7 @@ import typer
 
 from bench import options
 from bench.blending import TuneTask
-from bench.cells import Cell, CellResult, earned, exit_code, isolated, run_cells
+from bench.cells import Cell, CellResult, Limits, earned, exit_code, isolated, run_cells
 from bench.console import output, run
 from bench.datasets import Dataset, Task
 from bench.errors import BenchError
@@ -39,7 +39,7 @@ class Request:
     validation: Setting
     evaluated: Setting
     policy: Policy
-    timeout_s: float
+    limits: Limits
 
     def cell(self, spec: Spec) -> Cell:
         chosen_on = self.validation.prepared.dataset
@@ -64,7 +64,7 @@ class Request:
             "bench.blending:run",
             asdict(task),
             threads=self.evaluated.surroundings.threads,
-            timeout_s=self.timeout_s,
+            limits=self.limits,
             title=str(spec),
         )
         notes = ["random weights: the blend of this row means nothing"] if key.weights == "random" else []
@@ -93,6 +93,7 @@ def main(
     threads: options.Threads = None,
     seed: options.Seed = 0,
     timeout: options.Timeout = 3600,
+    memory_limit: options.MemoryLimit = None,
     again: options.Again = False,
 ) -> None:
     """Chooses each re-ranker's blend on the validation set, and says what it earns on the evaluated one.
@@ -118,7 +119,7 @@ def main(
             data_root=data_root,
         )
 
-    request = Request(setting(validation), setting(dataset), policy, timeout)
+    request = Request(setting(validation), setting(dataset), policy, Limits(timeout, memory_limit))
     if request.validation.prepared.dataset.sha256 == request.evaluated.prepared.dataset.sha256:
         raise same_data(validation, dataset)
     for one in (request.validation, request.evaluated):

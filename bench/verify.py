@@ -9,7 +9,7 @@ import typer
 
 from bench import options
 from bench.audit import Check
-from bench.cells import CellFailed
+from bench.cells import CellFailed, Limits
 from bench.console import BAD_INPUT, console, output, run
 from bench.errors import BenchError
 from bench.places import DATA_ROOT, cache_folder
@@ -43,6 +43,7 @@ def main(
     checkpoint: options.Checkpoints = None,
     cache: options.Cache = None,
     timeout: options.Timeout = 3600,
+    memory_limit: options.MemoryLimit = None,
 ) -> None:
     """Runs the cells of records again and compares: code, weights, features, candidates, scores, figures.
 
@@ -53,7 +54,7 @@ def main(
     told = Told(
         cache=cache_folder(cache),
         command=command_line("bench.verify"),
-        timeout_s=timeout,
+        limits=Limits(timeout, memory_limit),
         dataset=dataset,
         validation=validation,
         data_root=data_root,

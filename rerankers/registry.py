@@ -261,6 +261,11 @@ def weights_of(part: Spec, checkpoints: Mapping[str, Path]) -> Path | None:
     return checkpoints.get(part.family, own if own.is_file() else None)
 
 
+def learned_weights(spec: Spec, checkpoints: Mapping[str, Path]) -> list[Path | None]:
+    """The weights of all parts that learn; None for one that has none but random ones."""
+    return [weights_of(part, checkpoints) for part in spec.parts if variant_of(part).learned]
+
+
 def _by_family(spec: Spec, checkpoint: Path | Mapping[str, Path] | None) -> Mapping[str, Path]:
     """Checkpoints by family; RerankError for those that no part of the Spec takes, or that several might."""
     learned = list(dict.fromkeys(part.family for part in spec.parts if variant_of(part).learned))

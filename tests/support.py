@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ SMALL = ROOT / "tests" / "golden"
 #: The embedded data set of tests, and what commands are told to be done with it in seconds.
 MINI = "facades-mini"
 QUICK = {"dataset": MINI, "training": MINI, "local_descriptors": 100, "threads": 1}
+#: For tests of limits of memory.
+LIMITS_MEMORY = pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to RLIMIT_DATA")
 
 
 def reference_folder() -> Path:

@@ -10,7 +10,7 @@ from bench.files import digest
 from bench.measure import dispatched, traffic
 from bench.measure.flops import TOLERANCE
 from rerankers import Ranking
-from rerankers.registry import parse, variant_of, weights_of
+from rerankers.registry import learned_weights, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,5 @@ def facts_of(load: Workload, call: Callable[[], Ranking]) -> Facts:
 
 def weights_text(request: str) -> str:
     """What each learned part of a request has learned: "name sha256", or random; none, where nothing is learned."""
-    said = []
-    for part in parse(request).parts:
-        if not variant_of(part).learned:
-            continue
-        own = weights_of(part, {})
-        said.append("random" if own is None else f"{own.stem} {digest(own)[:12]}")
-    return " + ".join(said) or "none"
+    found = learned_weights(parse(request), {})
+    return " + ".join("random" if one is None else f"{one.stem} {digest(one)[:12]}" for one in found) or "none"

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bench import accuracy, churn, linking, tune
 from bench.audit import Check
-from bench.cells import Cell, CellResult, isolated, run_cells
+from bench.cells import Cell, CellResult, Limits, isolated, run_cells
 from bench.cost import CostTask, describe_inputs
 from bench.costing import TOGETHER, Protocol, measure
 from bench.errors import BenchError
@@ -48,7 +48,7 @@ class Told:
 
     cache: Path
     command: str
-    timeout_s: float = 3600
+    limits: Limits = field(default_factory=Limits)
     dataset: str | None = None
     validation: str | None = None
     data_root: Path = DATA_ROOT
@@ -99,7 +99,7 @@ class Row:
 
     def isolated(self, target: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         threads = self.record.provenance.threads
-        return isolated(target, dict(payload), threads=threads, timeout_s=self.told.timeout_s, title=str(self.spec))
+        return isolated(target, dict(payload), threads=threads, limits=self.told.limits, title=str(self.spec))
 
 
 def read(path: Path) -> Record:
@@ -194,14 +194,14 @@ def _cost(row: Row, aside: Path) -> Cell:
         inputs=describe_inputs(task.inputs),
     )
     threads = row.record.provenance.threads
-    return Cell(key, lambda: measure(task, protocol, threads=threads, timeout_s=told.timeout_s))
+    return Cell(key, lambda: measure(task, protocol, threads=threads, limits=told.limits))
 
 
 def _accuracy(row: Row, aside: Path) -> Cell:
     key = row.record.key
     assert isinstance(key, AccuracyKey)
     setting = row.setting(key, row.told.dataset or key.dataset)
-    return accuracy.Request(setting, Policy(key.policy), aside, row.told.timeout_s, Crew()).cell(row.spec, key.read)
+    return accuracy.Request(setting, Policy(key.policy), aside, row.told.limits, Crew()).cell(row.spec, key.read)
 
 
 def _churn(row: Row, aside: Path) -> Cell:
@@ -223,14 +223,14 @@ def _tune(row: Row, aside: Path) -> Cell:
     validation, evaluated = (
         row.setting(key, name) for name in (row.told.validation or key.validation, row.told.dataset or key.dataset)
     )
-    return tune.Request(validation, evaluated, Policy(key.policy), row.told.timeout_s).cell(row.spec)
+    return tune.Request(validation, evaluated, Policy(key.policy), row.told.limits).cell(row.spec)
 
 
 def _linking(row: Row, aside: Path) -> Cell:
     key = row.record.key
     assert isinstance(key, LinkingKey)
     setting = row.setting(key, row.told.dataset or key.dataset)
-    return linking.Request(setting, Policy(key.policy), key.draws, row.told.timeout_s).cell(row.spec)
+    return linking.Request(setting, Policy(key.policy), key.draws, row.told.limits).cell(row.spec)
 
 
 def _names(weights: str) -> list[str]:

@@ -21,7 +21,7 @@ from bench.protocols import Policy
 from bench.results import ResultStore
 from rerankers import RerankError
 from rerankers.registry import parse
-from tests.support import QUICK, ROOT, by_name, exit_code
+from tests.support import LIMITS_MEMORY, QUICK, ROOT, by_name, exit_code
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +314,15 @@ def test_rankings_in_float32_do_not_depend_on_the_batch(cache, tmp_path):
         for batch in ("batch_1", "batch_7"):
             changed = record.figure(f"queries_changed_{batch}")
             assert changed.value == 0 or "list-wise" in changed.reason, (name, batch)
+
+
+@LIMITS_MEMORY
+def test_memory_of_a_cell_is_limited(cache, tmp_path):
+    options = {"rerankers": "sg-rerank", "shortlist": 8, "memory_limit": 0.1}
+    for command in (accuracy, churn):
+        assert exit_code(command.main, records=tmp_path / command.__name__, cache=cache, **(QUICK | options)) == 1
+        (record,) = by_name(tmp_path / command.__name__).values()
+        assert "under a limit of 0.1 GiB" in record.reason
 
 
 def test_windows_that_hold_the_whole_shortlist_are_left_out_of_the_default():

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from bench.cells import Cell, CellFailed, CellMissing, CellResult, exit_code, isolated, run_cells
+from bench.cells import Cell, CellFailed, CellMissing, CellResult, Limits, exit_code, isolated, run_cells
 from bench.errors import BenchError
 from bench.provenance import Surroundings, code_sha256
 from bench.results import CostKey, Figure, ResultStore
@@ -98,7 +98,7 @@ def test_the_exit_code_tells_bad_input_from_a_crash(tmp_path, outcome, code):
 
 def test_isolated_gives_the_reason_of_a_failure():
     with pytest.raises(CellFailed, match="no module named|No module named"):
-        isolated("bench.does_not_exist:run", {}, threads=1, timeout_s=60)
+        isolated("bench.does_not_exist:run", {}, threads=1, limits=Limits(60))
 
 
 def test_provenance_says_what_ran(tmp_path):

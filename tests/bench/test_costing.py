@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench import costing
-from bench.cells import CellFailed
+from bench.cells import CellFailed, Limits
 from bench.cost import CostTask
 from bench.costing import APART, TOGETHER, Protocol, expected_s, measure
 from tests.bench.reporting.examples import cost_record
@@ -16,7 +16,7 @@ TASK = CostTask("sg-rerank", "cpu", "float32", 6, seed=0, warmup=1, runs=3)
 
 
 def cell(protocol: Protocol, task: CostTask = TASK):
-    return measure(task, protocol, threads=1, timeout_s=120)
+    return measure(task, protocol, threads=1, limits=Limits(120))
 
 
 def test_every_figure_has_a_value_or_a_reason_and_processes_are_compared():

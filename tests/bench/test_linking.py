@@ -9,7 +9,7 @@ from bench.datasets import facades
 from bench.errors import BenchError
 from rerankers import RerankError
 from tests.bench.test_accuracy import own_images
-from tests.support import QUICK, by_name, exit_code
+from tests.support import LIMITS_MEMORY, QUICK, by_name, exit_code
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,12 @@ def test_untrained_weights_are_a_reason_and_no_figure(cache, tmp_path):
     assert job(cache, tmp_path, rerankers="ames:rootsift", allow_random=False) == 0
     record = by_name(tmp_path)["ames:rootsift"]
     assert record.status == "missing" and "no trained weights" in record.reason
+
+
+@LIMITS_MEMORY
+def test_memory_is_limited(cache, tmp_path):
+    assert job(cache, tmp_path, memory_limit=0.1) == 1
+    assert "under a limit of 0.1 GiB" in by_name(tmp_path)["chamfer:rootsift-48"].reason
 
 
 def test_a_list_without_a_case_is_bad_input(cache, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from bench import cost, sweeping
 from bench.axes import Axis, Sweep
-from bench.cells import CellFailed, CellMissing
+from bench.cells import CellFailed, CellMissing, Limits
 from bench.cost import CostTask
 from bench.errors import BenchError
 from bench.measure.law import AMDAHL, EACH, GOES, GROWTH
@@ -49,14 +49,16 @@ class Machine:
         self.found, self.asked = found, []
         monkeypatch.setattr(sweeping, "isolated", self)
 
-    def __call__(self, target, payload, *, threads, timeout_s, memory_gib=None):
-        assert target == "bench.cost:observe" and timeout_s == 60
+    def __call__(self, target, payload, *, threads, limits):
+        assert target == "bench.cost:observe" and limits == Limits(60)
         self.asked.append((payload, threads))
         return self.found(payload, threads)
 
 
 def cell(tmp_path, text: str, one: CostTask | None = None, *, processes: int = 3):
-    return sweep_cell(one or task(), Sweep.parse(text), threads=1, work=tmp_path, timeout_s=60, processes=processes)
+    return sweep_cell(
+        one or task(), Sweep.parse(text), threads=1, work=tmp_path, limits=Limits(60), processes=processes
+    )
 
 
 def linear(payload, threads):

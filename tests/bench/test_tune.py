@@ -12,7 +12,7 @@ from bench.protocols import Policy
 from bench.reporting.pages import render
 from bench.results import ResultStore
 from rerankers import RerankError
-from tests.support import MINI, QUICK, by_name, exit_code
+from tests.support import LIMITS_MEMORY, MINI, QUICK, by_name, exit_code
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,12 @@ def first(cache, other, tmp_path_factory):
     code, printed = job(tune, cache, records, rerankers="ransac,sg-rerank,ames:rootsift", validation=str(other))
     assert code == 0
     return records, printed
+
+
+@LIMITS_MEMORY
+def test_memory_is_limited(cache, other, tmp_path):
+    assert job(tune, cache, tmp_path, rerankers="sg-rerank", validation=str(other), memory_limit=0.1)[0] == 1
+    assert "under a limit of 0.1 GiB" in by_name(tmp_path)["sg-rerank:default"].reason
 
 
 def test_images_in_a_frozen_blend_out(cache, first, tmp_path):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import rerankers
-from bench.cells import isolated
+from bench.cells import Limits, isolated
 from bench.cost import CostTask
 from bench.features.synthetic import workload
 from bench.measure import matmul_peak
@@ -122,5 +122,5 @@ def memory_over_baseline(name: str, *, candidates: int) -> int | None:
     """Bytes at the peak of a few calls, as the profile takes them; None where the system does not say."""
     task = CostTask(name, "cpu", "float32", candidates, seed=0, warmup=0, runs=1)
     payload = {"task": asdict(task), "passes": ["memory"]}
-    host = isolated("bench.cost:run", payload, threads=torch.get_num_threads(), timeout_s=600)["memory"]["host"]
+    host = isolated("bench.cost:run", payload, threads=torch.get_num_threads(), limits=Limits(600))["memory"]["host"]
     return None if host["peak_bytes"] is None else host["peak_bytes"] - host["baseline_bytes"]

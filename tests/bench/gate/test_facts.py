@@ -84,5 +84,5 @@ def test_weights_are_said_by_name_and_hash():
 def test_another_weight_file_is_another_text(monkeypatch, tmp_path):
     file = tmp_path / "ames-micro.safetensors"
     file.write_bytes(b"others")
-    monkeypatch.setattr(facts, "weights_of", lambda *_: file)
+    monkeypatch.setattr(facts, "learned_weights", lambda *_: [file])
     assert weights_text("ames:micro") == f"ames-micro {hashlib.sha256(b'others').hexdigest()[:12]}"
