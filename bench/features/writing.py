@@ -15,7 +15,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -127,6 +127,8 @@ def write_stores(outlines: Sequence[Outline], fill: Callable[[Mapping[Path, Part
             fill=lambda partial: within(rest[1:], held | {first.path: partial}),
         )
 
+    for one in outlines:
+        _forget(one.path, one.attributes[FINGERPRINT])
     while waiting := [one for one in outlines if not one.written]:  # again where another process has written one
         within(waiting, {})
 
@@ -148,11 +150,16 @@ def write_store(
     full, which is found before the first row.
     """
     if is_written(path, attributes[FINGERPRINT]):
+        _forget(path, attributes[FINGERPRINT])
         return
     beside = path.with_name(path.name + ".partial")
+
+    def said(held: int) -> None:
+        logger.info("another process is writing %s: waiting for it", path.name)
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(path.name + ".journal")) as journal:
+        with _locked(_journal_of(path), said) as journal:
             if not is_written(path, attributes[FINGERPRINT]):  # else by the process that we waited for
                 outline = Outline(path=beside, dataset=dataset, shape=shape, attributes=attributes, dtype=dtype)
                 partial = _resume(outline, journal) or _begin(outline, journal)
@@ -175,10 +182,30 @@ def is_written(path: Path, fingerprint: str | int) -> bool:
         return bool(file.attributes.get(FINGERPRINT) == fingerprint)
 
 
+def _journal_of(path: Path) -> Path:
+    return path.with_name(path.name + ".journal")
+
+
+def _forget(path: Path, fingerprint: str | int) -> None:
+    """Removes the journal of a finished store, as a kill leaves it that comes between name and end; not that of
+    another one which is to take its place."""
+
+    def refuse(held: int) -> None:
+        raise BlockingIOError
+
+    if not (_journal_of(path).exists() and is_written(path, fingerprint)):
+        return
+    with suppress(OSError), _locked(_journal_of(path), refuse) as journal:  # where only reading is allowed, it stays
+        journal.seek(0)
+        if journal.readline() in ("", f"{fingerprint}\n"):
+            Path(journal.name).unlink()
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[IO[str]]:
-    """The journal, opened for appending and locked; the lock goes with this process, however it ends."""
-    held = locked(path, lambda _: logger.info("another process is writing %s: waiting for it", path.stem))
+def _locked(path: Path, waits: Callable[[int], None]) -> Iterator[IO[str]]:
+    """The journal, opened for appending and locked; the lock goes with this process, however it ends. waits: of
+    `locked`."""
+    held = locked(path, waits)
     with open(path, "a+", encoding="ascii", errors="replace", opener=lambda *_: held) as journal:
         yield journal
 

@@ -13,6 +13,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.features.writing import Outline, Partial, Target, is_written, write_store, write_stores
+from bench.others import locked
 
 SHAPE = (10, 3, 7)
 CONTENT = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
@@ -116,6 +117,30 @@ def test_without_its_other_half_a_beginning_is_worth_nothing(tmp_path: Path, dam
     write(path, filler(log))
     assert len(log) == 5
     np.testing.assert_array_equal(read(path), CONTENT)
+
+
+def test_a_journal_that_outlived_its_store_goes(tmp_path: Path) -> None:
+    """A kill between the store's name and the journal's end leaves it."""
+    path, journal = tmp_path / "a.hdf5", tmp_path / "a.hdf5.journal"
+    write(path, filler([]))
+    for left in ("one\n0 4 17\n", ""):
+        journal.write_text(left)
+        write(path, filler([]))
+        assert names(tmp_path) == ["a.hdf5"]
+    journal.write_text("two\n0 4 17\n")  # of another store, interrupted on its way to the same name
+    write(path, filler([]))
+    assert names(tmp_path) == ["a.hdf5", "a.hdf5.journal"]
+
+
+def test_a_journal_that_somebody_holds_stays(tmp_path: Path) -> None:
+    path, journal = tmp_path / "a.hdf5", tmp_path / "a.hdf5.journal"
+    write(path, filler([]))
+    held = locked(journal, lambda _: pytest.fail("nobody else holds it"))
+    write(path, filler([]))
+    os.close(held)
+    assert journal.exists()
+    write(path, filler([]))
+    assert not journal.exists()
 
 
 def test_another_fingerprint_begins_again_and_replaces_the_old_store(tmp_path: Path) -> None:
@@ -263,6 +288,7 @@ def test_stores_are_filled_together_but_for_those_that_are_there(tmp_path: Path)
     assert not any(one.written for one in outlines(tmp_path))
     write_stores(outlines(tmp_path), fill)
     (tmp_path / "b").unlink()
+    (tmp_path / "c.journal").touch()
     write_stores(outlines(tmp_path), fill)
     write_stores(outlines(tmp_path), fill)
     assert asked == [["a", "b", "c"], ["b"]]
