@@ -4,7 +4,9 @@ HOLDS says for every form of re-ranker and every property whether it holds to th
 tolerance, or why it cannot. What cannot hold is tried too: an entry that no longer says the truth fails.
 
 A deviation is the largest difference of two scores, as a share of the largest score of the list where that exceeds 1.
-EXACT is a promise for CPUs, whatever the number of threads, and for maps and descriptors as `changed.drawn` has them.
+EXACT is a promise for CPUs, and for maps and descriptors as `changed.drawn` has them. On several threads it is one for
+the order of candidates only: the library of matrix products may then share the terms of a sum among threads, by how
+many rows there are, and so by how many candidates. Such a deviation may be as large as ROUNDED.
 """
 
 from __future__ import annotations
@@ -220,6 +222,8 @@ RELATIONS: dict[str, tuple[str, Relation]] = {
     "dense": ("feature maps times a factor", times_a_factor("dense")),
     "double": ("float64 against float32", double),
 }
+#: What changes how many rows a matrix product has.
+COUNTED = ("alone", "together", "copied")
 #: What a re-ranker has to read for a relation to mean anything.
 READS = {"padded": "local", "mixed": "local", "local": "local", "global_": "global_", "dense": "dense"}
 
@@ -241,18 +245,21 @@ def test_relations(request_: str, about: str, thorough: bool, tally: Tally) -> N
         pytest.skip(f"reads no {READS[about].rstrip('_')} descriptors")
     entry, (what, relation) = holds(request_, about), RELATIONS[about]
     draws = (THOROUGH_LARGE if request_ in LARGE else THOROUGH) if thorough else SHORT
-    usual, worst = torch.get_num_threads(), 0.0
+    usual, found = torch.get_num_threads(), []
     for seed in range(draws):
         torch.set_num_threads(usual if seed % 2 else 1)
-        worst = max(worst, *relation(request_, reranker, np.random.default_rng(seed)))
+        found.append(max(relation(request_, reranker, np.random.default_rng(seed))))
+    worst = max(found)
     if isinstance(entry, str):
         tally.note(f"{what}: where it cannot hold", tried=draws)
         seen = worst > ROUNDED or (entry == DRAWS and not thorough)  # now and then
         assert seen, f"{request_} does not depend on it at all ({worst:.2g}): say so in HOLDS"
         return
-    off = f"{request_} deviates by {worst:.2g}, allowed is {entry:g}" if worst > entry else None
-    tally.note(what, tried=draws, found=off)
-    assert off is None, off
+    shared = max(entry, ROUNDED) if about in COUNTED else entry
+    for threads, own, allowed in (("one thread", found[::2], entry), ("all threads", found[1::2], shared)):
+        off = f"{request_} deviates by {max(own):.2g}, allowed is {allowed:g}" if max(own) > allowed else None
+        tally.note(f"{what}, {threads}", tried=len(own), found=off)
+        assert off is None, off
 
 
 def test_every_family_is_in_the_table() -> None:
