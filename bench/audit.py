@@ -64,6 +64,7 @@ def run(payload: dict[str, Any], progress: Callable[[int, int, str], None]) -> d
 
 def audit(load: Workload, build: Callable[[], Reranker]) -> Audit:
     """Times a few calls, then sets the traps. build: makes the same re-ranker anew, with the same weights."""
+    unseen = load.task.drawn(load.task.seed + UNSEEN)  # first, and kept: no input of an earlier call can lie there
     pristine, before = copied(load.query, load.candidates, load.similarity), state(load.reranker)
     first = load.call()
     changed = _changed(load, pristine)  # before another call can undo it
@@ -73,7 +74,7 @@ def audit(load: Workload, build: Callable[[], Reranker]) -> Audit:
     checks = [_agrees("timed ranking", timed, expected, "a new re-ranker on copies of the inputs")]
     checks.append(_altered(load, build, pristine))
     checks.append(_turns(load, build, expected))
-    checks.append(_work(load))
+    checks.append(_work(load, unseen))
     checks.append(_untouched(changed | _changed(load, pristine)))
     checks.append(_agrees("kept result", *kept, "the same result before the other calls"))
     checks.append(_memory(before, state(load.reranker)))
@@ -107,9 +108,9 @@ def _turns(load: Workload, build: Callable[[], Reranker], expected: Ranking) -> 
     return check
 
 
-def _work(load: Workload) -> Check:
+def _work(load: Workload, unseen: Given) -> Check:
     """Three calls on inputs never seen before: the later ones do all that the first did."""
-    call = partial(load.rank, *load.task.drawn(load.task.seed + UNSEEN))
+    call = partial(load.rank, *unseen)
     first, *later = (work(call) for _ in range(3))
     total = f"{sum(first.values()):,} calls of {len(first)} kernels and compiled functions"
     for number, one in enumerate(later, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -160,6 +161,23 @@ def test_a_program_that_remembers_is_caught(kind, traps):
     REMEMBERED.clear()
     found = audited(kind)
     assert traps <= broken(found) and not found.clean
+
+
+def test_unseen_inputs_lie_where_no_earlier_input_lay():
+    """Else a program that knows its inputs by their place has done its work before the first counted call."""
+
+    class Places(Honest):
+        seen: ClassVar[list[int]] = []
+
+        def score(self, query, candidates):
+            self.seen.append(candidates.global_.data_ptr())
+            return super().score(query, candidates)
+
+    for number in range(30):
+        Places.seen.clear()
+        audit(Workload(TASK, Places(), *TASK.drawn(TASK.seed)), Honest)
+        *earlier, one, two, three = Places.seen
+        assert one == two == three and one not in earlier, f"audit {number + 1} of 30"
 
 
 @pytest.mark.parametrize("name", ["none", "sg-rerank", "ransac:affine", "ames:micro", "r2former:micro"])
