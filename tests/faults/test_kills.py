@@ -13,10 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.faults.commands import AT_ONCE, COMMANDS, Command, finished, litter, outcome, running
@@ -120,7 +122,8 @@ def _trial(
             second.kill()
     problems = [f"{one} lives on" for one in orphans]
     for one in orphans:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):  # it has gone meanwhile, if late
+            one.kill()
     log = (folder / "second").read_text(encoding="utf8")
     if code:
         return trial, met, [*problems, f"the second start ended with {code}: {log[-1000:]}"]
