@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from bench.files import unwritable
@@ -80,6 +81,17 @@ def locked(path: Path, waits: Callable[[int], None]) -> int:
 
 def _opened(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+
+
+def from_clean_server(module: str) -> ForkServerContext:
+    """Starts workers by forks of a server that has imported `module`, which they need, and has done nothing else.
+
+    A fork of this process would copy the locks that its threads may hold; a fresh interpreter for each worker would
+    import everything again in each, and for these seconds not notice that its parent has been killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
 
 
 def leave_with_parent() -> None:

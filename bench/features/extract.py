@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +32,7 @@ from bench.features.layout import (
 from bench.features.store import DescriptorStore, GlobalStore, LocalStore
 from bench.features.vlad import Vocabulary
 from bench.features.writing import Attributes, Partial, Run, Target, write_store
-from bench.others import leave_with_parent
+from bench.others import from_clean_server, leave_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -181,10 +180,8 @@ def _described(
     if workers == 1 or len(tasks) <= 1:
         yield from map(_describe_run, tasks)
         return
-    # From a clean server: a plain fork would copy the locks that this process's threads may hold.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker)
+    processes = min(workers, len(tasks))
+    pool = ProcessPoolExecutor(processes, mp_context=from_clean_server(__name__), initializer=_start_worker)
     try:
         for future in as_completed([pool.submit(_describe_run, task) for task in tasks]):
             yield future.result()

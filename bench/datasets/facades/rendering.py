@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +19,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.files import clear, unwritable, write_bytes
-from bench.others import alone, leave_with_parent
+from bench.others import alone, from_clean_server, leave_with_parent
 
 from . import front, scene
 from .plan import Building, buildings, gallery_positions, plan
@@ -110,8 +109,7 @@ def _render_all(recipe: Recipe, folder: Path, workers: int) -> Iterator[Building
         for group, index in tasks:
             yield render_building(recipe, folder, group, index, positions)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _initialise, (recipe, folder))
+    pool = concurrent.futures.ProcessPoolExecutor(workers, from_clean_server(__name__), _initialise, (recipe, folder))
     try:
         for future in concurrent.futures.as_completed([pool.submit(_work, *task) for task in tasks]):
             yield future.result()
