@@ -84,8 +84,9 @@ def _opened(path: Path) -> int:
 
 
 def from_clean_server(module: str) -> ForkServerContext:
-    """Starts workers by forks of a server that has imported `module`, which they need, and has done nothing else.
+    """Where workers start as forks of a server that has imported `module`, which they need, and has done nothing else.
 
+    A process has one such server, which imports for its first caller; for a later one, each worker imports the rest.
     A fork of this process would copy the locks that its threads may hold; a fresh interpreter for each worker would
     import everything again in each, and for these seconds not notice that its parent has been killed.
     """
