@@ -1,30 +1,27 @@
-"""The child's side of `bench.measure.companion`: python -m bench.measure.answerer CHANNEL, with a job on stdin."""
+"""The child's side of `bench.measure.companion`: python -m bench.measure.answerer CHANNEL JOB, as the worker's."""
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
 import json
-import os
 import queue
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from bench.measure.worker import Channel, called
+from bench.measure.worker import Channel, called, die_with_parent, read_job
 
 Questions = queue.SimpleQueue[dict[str, Any]]
 
 
 def listen(channel: Channel, questions: Questions) -> None:
-    """Hands on what is asked; kills this process and all it started once nobody is at the other end."""
-    with contextlib.suppress(OSError), channel.socket.makefile("rb") as lines:  # reset, if it left without reading
+    """Hands on what is asked."""
+    with contextlib.suppress(OSError), open(channel.number, "rb", closefd=False) as lines:  # reset, if left unread
         for line in lines:
             questions.put(json.loads(line))
-    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def answered(answer: Callable[[Any], Any], question: Any) -> dict[str, Any]:
@@ -40,10 +37,11 @@ def answered(answer: Callable[[Any], Any], question: Any) -> dict[str, Any]:
 
 def main() -> None:
     faulthandler.enable()
+    die_with_parent()
     channel = Channel(int(sys.argv[1]))
     questions: Questions = queue.SimpleQueue()
     threading.Thread(target=listen, args=(channel, questions), daemon=True).start()
-    job = json.load(sys.stdin)
+    job = read_job(int(sys.argv[2]))
     ready = answered(lambda _: None, None)
     try:
         answer = called(job["target"])(job["payload"])

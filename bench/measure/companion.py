@@ -80,11 +80,11 @@ class Companion:
     def close(self) -> None:
         """Ends it, with all that it started."""
         self.channel.close()
-        try:
-            os.killpg(self.child.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            self.child.kill()
-        self.child.wait()
+        with self.child:
+            try:
+                os.killpg(self.child.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                self.child.kill()
         self.log.close()
 
     def _answer(self, deadline_s: float, timeout_s: float) -> Any:

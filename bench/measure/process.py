@@ -131,18 +131,19 @@ def start_child(
 ) -> subprocess.Popen[bytes]:
     """`module` as a program, leader of its own session, reading `job` from a file so that no pipe can fill.
 
+    Its stdin says nothing, and is open for as long as this process lives: see `bench.measure.worker.die_with_parent`.
     output: where stdout and stderr go. BenchError where the system gives no process, or no place for the job.
     """
-    command = [sys.executable, "-m", module, str(channel.fileno())]
     with _surroundings(), tempfile.TemporaryFile() as file:
         file.write(job.encode("utf8"))
         file.seek(0)
+        handed = (channel.fileno(), file.fileno())
         return subprocess.Popen(
-            command,
-            stdin=file,
+            [sys.executable, "-m", module, *map(str, handed)],
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=[channel.fileno()],
+            pass_fds=handed,
             env=environment,
             start_new_session=True,
         )

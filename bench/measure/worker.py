@@ -1,19 +1,20 @@
-"""The child's side of `bench.measure.process`: python -m bench.measure.worker CHANNEL, with a job on stdin."""
+"""The child's side of `bench.measure.process`: python -m bench.measure.worker CHANNEL JOB, two open files by number."""
 
 from __future__ import annotations
 
-import errno
 import faulthandler
+import fcntl
 import importlib
 import json
 import os
 import resource
+import select
 import signal
-import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from bench.measure.process import says_out_of_memory
@@ -23,31 +24,54 @@ LONGEST = 1000
 
 
 class Channel:
-    """JSON lines to the parent."""
+    """JSON lines to the parent, by an open socket."""
 
     def __init__(self, number: int) -> None:
         os.set_inheritable(number, False)
+        self.number = number
         # Never closed: the parent takes the end of the channel for the end of this process.
-        self.socket = socket.socket(fileno=number)
+        self.lines = open(number, "wb", closefd=False)  # noqa: SIM115
         self.lock = threading.Lock()
 
     def send(self, message: dict[str, Any]) -> None:
         line = json.dumps(message).encode("utf8") + b"\n"
         with self.lock:
-            self.socket.sendall(line)
+            self.lines.write(line)
+            self.lines.flush()
 
     def progress(self, done: int, total: int, text: str = "") -> None:
         """What the target is handed."""
         self.send({"progress": [int(done), int(total), str(text)]})
 
-    def die_with_parent(self) -> None:
-        """Kills this process and all it started once nobody is at the other end."""
-        try:
-            self.socket.recv(1)
-        except OSError as error:
-            if error.errno == errno.EBADF:  # closed by what runs here: its result cannot be sent, and that is said
-                return
-        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+def die_with_parent() -> None:
+    """Has this process and its group be killed once nobody is at the other end of stdin, which is then empty.
+
+    Where it can, by the kernel: a thread would wait for the interpreter's lock, which what runs here may never let go.
+    """
+    lifeline = os.dup(0)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    if hasattr(fcntl, "F_SETSIG"):  # Linux
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)
+        if select.select([lifeline], [], [], 0)[0]:  # it had ended before the kernel was told
+            _die(lifeline)
+    else:
+        threading.Thread(target=_die, args=(lifeline,), daemon=True).start()
+
+
+def _die(lifeline: int) -> None:
+    """At the end of what nobody writes to."""
+    os.read(lifeline, 1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def read_job(number: int) -> dict[str, Any]:
+    """What the parent has left in an open file."""
+    with open(number, encoding="utf8") as file:
+        return cast(dict[str, Any], json.load(file))
 
 
 def called(target: str) -> Callable[..., Any]:
@@ -87,9 +111,9 @@ def _reason(error: BaseException) -> str:
 
 def main() -> None:
     faulthandler.enable()
+    die_with_parent()
     channel = Channel(int(sys.argv[1]))
-    threading.Thread(target=channel.die_with_parent, daemon=True).start()
-    channel.send(run(json.load(sys.stdin), channel))
+    channel.send(run(read_job(int(sys.argv[2])), channel))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ REASONS = {
     "verbose": "ValueError: yyy",
     "grandchildren-and-leaves": f"exited with code 3 {NO_RESULT}",
     "closes": "exited with code 1",
-    "shuts": KILLED,  # by itself: it takes the end of the channel for the end of who asked
     "babbles": "something else than a result came from it",
+    "shuts": f"closed its channel to this process {NO_RESULT}",
     "becomes-another": f"closed its channel to this process {NO_RESULT}",
     "greedy": "out of memory: ",
     "not-a-number": "RerankError: NotANumber gave scores",

@@ -114,12 +114,18 @@ def linger(payload, progress):
 
 
 def hold(payload, progress):
-    """Holds a lock until this process, and one that it started, have ended."""
+    """Holds a lock until this process, and one that it started, have ended; payload says how it spends its time."""
     with Path(payload["lock"]).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         subprocess.Popen(["sleep", "60"], pass_fds=[file.fileno()])
         progress(0, 1, "held")
-        time.sleep(60)
+        match payload.get("how"):
+            case "holding the interpreter":
+                ctypes.PyDLL(None).sleep(60)
+            case "stopped":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case _:
+                time.sleep(60)
 
 
 def resident(payload, progress):

@@ -16,7 +16,7 @@ from bench.measure.process import run_isolated, says_out_of_memory
 
 MIB = 1 << 20
 HERE = Path(__file__).parent
-linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs RLIMIT_DATA")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs RLIMIT_DATA or F_SETSIG")
 
 
 @pytest.fixture(autouse=True)
@@ -175,12 +175,15 @@ def test_interrupt_kills_the_child_and_goes_on(tmp_path):
     assert wait_for(lambda: lock_is_free(lock))
 
 
-def test_the_child_dies_with_its_parent(tmp_path):
-    lock = tmp_path / "lock"
+@pytest.mark.parametrize(
+    "how", ["asleep", *(pytest.param(how, marks=linux) for how in ("holding the interpreter", "stopped"))]
+)
+def test_the_child_dies_with_its_parent(tmp_path, how):
+    payload = {"lock": str(lock := tmp_path / "lock"), "how": how}
     code = (
         f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
         "from bench.measure import run_isolated\n"
-        f"run_isolated('isolated_targets:hold', {{'lock': {str(lock)!r}}}, timeout_s=60,"
+        f"run_isolated('isolated_targets:hold', {payload!r}, timeout_s=60,"
         " on_progress=lambda *said: print(said, flush=True))\n"
     )
     parent = subprocess.Popen(
@@ -190,6 +193,7 @@ def test_the_child_dies_with_its_parent(tmp_path):
     )
     with parent:
         assert b"held" in parent.stdout.readline()
+        time.sleep(0.2)  # so that it does what it has told
         assert not lock_is_free(lock)
         os.kill(parent.pid, signal.SIGKILL)
     assert wait_for(lambda: lock_is_free(lock))
