@@ -18,9 +18,10 @@ from bench.others import alone
 from tests.support import ROOT
 
 HOLDER = """
-    import sys, time
+    import signal, sys, time
     from pathlib import Path
     from bench.others import alone
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us in the background has it ignored
     with alone(Path(sys.argv[1]), "it"):
         print("held", flush=True)
         time.sleep(float(sys.argv[2]))

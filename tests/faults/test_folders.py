@@ -187,6 +187,7 @@ def test_folders_of_somebody_else(thorough: bool, tally: Tally) -> None:
     """Permissions, which root does not feel: a process that has become nobody."""
     nobody = pwd.getpwnam(NOBODY)
     drop = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups", "--"]
+    drop += ["env", "--unset=COVERAGE_PROCESS_CONFIG"]  # or it would be asked to write beside the code
     with tempfile.TemporaryDirectory(dir="/tmp") as name, room() as here:
         folder = Path(name)
         folder.chmod(0o755)
