@@ -199,6 +199,15 @@ def test_the_child_dies_with_its_parent(tmp_path, how):
     assert wait_for(lambda: lock_is_free(lock))
 
 
+@linux
+def test_a_child_whose_parent_was_gone_before_it_came():
+    ours, theirs = os.pipe()
+    os.close(theirs)
+    command = [sys.executable, "-m", "bench.measure.worker", "no channel", "no job"]  # it does not come to ask for them
+    with os.fdopen(ours) as stdin:
+        assert subprocess.run(command, stdin=stdin, start_new_session=True).returncode == -signal.SIGKILL
+
+
 def test_a_result_stands_though_the_child_does_not_leave(monkeypatch):
     monkeypatch.setattr("bench.measure.process.GRACE_S", 0.2)
     outcome = isolated("linger")
