@@ -196,7 +196,7 @@ def test_coverage_leaves_out_the_commands_and_nothing_else():
         for path in (ROOT / "bench").rglob("*.py")
         if re.search(r"(?m)^    run\(main\)$", path.read_text(encoding="utf8"))
     }
-    assert set(project()["tool"]["coverage"]["run"]["omit"]) == commands
+    assert set(project()["tool"]["coverage"]["report"]["omit"]) == commands
 
 
 def test_ignored_types_say_why():
